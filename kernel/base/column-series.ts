@@ -1,0 +1,38 @@
+/**
+ * Rows by column, as typed arrays: what a client sends, a query returns and a function computes on.
+ * Invariant: every column holds exactly `rowCount` values (times `lanes` for STRING16).
+ */
+
+import type { ColumnData, ElementType } from './element-type.ts';
+
+export interface Column {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly data: ColumnData;
+}
+
+export interface ColumnSeries {
+  readonly rowCount: number;
+  readonly columns: readonly Column[];
+}
+
+export function columnNamed(series: ColumnSeries, name: string): Column | undefined {
+  return series.columns.find((column) => column.name === name);
+}
+
+/** The bytes of a column as they lie in memory: little-endian, without copying. */
+export function columnBytes(data: ColumnData): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** Rows [from, to) of a series, without copying. */
+export function sliceRows(series: ColumnSeries, from: number, to: number): ColumnSeries {
+  return {
+    rowCount: to - from,
+    columns: series.columns.map(({ name, type, data }) => ({
+      name,
+      type,
+      data: data.subarray(from * type.lanes, to * type.lanes),
+    })),
+  };
+}
