@@ -20,9 +20,13 @@ export function columnNamed(series: ColumnSeries, name: string): Column | undefi
   return series.columns.find((column) => column.name === name);
 }
 
-/** The bytes of a column as they lie in memory: little-endian, without copying. */
-export function columnBytes(data: ColumnData): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+/** Bytes of a column as they lie in memory: little-endian, without copying. Default: all. */
+export function columnBytes(
+  data: ColumnData,
+  from = 0,
+  count: number = data.byteLength - from,
+): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset + from, count);
 }
 
 /** Rows [from, to) of a series, without copying. */

@@ -15,10 +15,13 @@ export const ERROR_TEXTS = {
   MKTS_ROOT_DIRECTORY: 'root_directory {path} cannot be used: {reason}',
   MKTS_ROOT_LOCKED: 'root_directory {path} is in use by another server (pid {pid}, since {since})',
   MKTS_LISTEN: 'failed to start server - error: listen on {address}: {reason}',
+  MKTS_TRIGGER_PATTERN: 'trigger pattern "{pattern}" is not valid: {reason}',
   MKTS_NODE_TOO_OLD: 'mkts needs Node {needed} or newer; this is Node {found} ({executable})',
 
   // Client: goes into the reply.
   MKTS_KEY_INVALID: 'key "{key}" is not in proper format, should be like: {example}: {reason}',
+  MKTS_KEY_CATEGORY:
+    'key "{key}" is not in proper format, should be like: TSLA/1Min/OHLCV:Symbol/TimeFrame/AttributeGroup',
   MKTS_DESTINATION_INVALID:
     'destinations must have a Symbol, Timeframe and AttributeGroup, have: {destination}',
   MKTS_TIMEFRAME_INVALID: 'error: Unable to get timeframe from key',
@@ -30,7 +33,8 @@ export const ERROR_TEXTS = {
   MKTS_QUERY_SHAPES:
     'symbols in a query must have the same data type or be filtered by common columns. symbols=[{symbols}]',
   MKTS_QUERY_LIMIT: 'limit_record_count must not be negative',
-  MKTS_QUERY_UNSUPPORTED: '{what} is not supported',
+  MKTS_QUERY_UNSUPPORTED: '{what} not supported',
+  MKTS_ANSWER_TOO_LARGE: 'the answer exceeds {maxBytes} bytes: ask for a smaller range',
   MKTS_COLUMN_TYPE: 'unexpected data type for {column} column',
   MKTS_COLUMN_TYPE_UNKNOWN: 'unsupported type string {type}',
   MKTS_CREATE_TYPE_UNKNOWN: 'unexpected data type:{type}',
@@ -39,6 +43,7 @@ export const ERROR_TEXTS = {
   MKTS_COLUMN_LOSSY: 'column {column}: value {value} does not fit type {type}',
   MKTS_COLUMN_NAME: 'column name "{column}" is not allowed: {reason}',
   MKTS_COLUMN_COUNT: 'a bucket holds at most {max} columns, have {count}',
+  MKTS_RECORD_TOO_LONG: 'a record of a 24-hour bucket holds at most {max} bytes, have {bytes}',
   MKTS_DATASET_INVALID: 'dataset is malformed: {reason}',
   MKTS_EPOCH_RANGE: 'Epoch {epoch} of row {row} is outside the years 1 to 9999',
   MKTS_BUCKET_EXISTS:
@@ -55,6 +60,8 @@ export const ERROR_TEXTS = {
   MKTS_RPC_SERVICE: 'rpc: can\'t find service "{method}"',
   MKTS_RPC_METHOD: 'rpc: can\'t find method "{method}"',
   MKTS_NOT_QUERYABLE: 'server is not queryable',
+  MKTS_REQUEST_TIMEOUT: 'the request took longer than {timeoutMs} ms',
+  MKTS_INTERNAL: "internal error: the server's log says more",
   MKTS_BODY_TOO_LARGE: 'request body exceeds {maxBytes} bytes',
   MKTS_WRITES_STOPPED: 'the database does not take writes: {reason}',
   MKTS_OVERLOADED: 'the server is busy: {reason}; try again',
@@ -76,7 +83,6 @@ export const ERROR_TEXTS = {
   MKTS_RING_INVALID: 'plugin {plugin} damaged its ring: {reason}',
   MKTS_NET_DENIED: 'plugin {plugin} may not reach {host}; allowed: {allowed}',
   MKTS_NET_FAILED: '{method} {url}: {reason}',
-  MKTS_FRAME_TOO_LARGE: 'a batch of {bytes} bytes does not fit a ring frame of {maxBytes}',
   MKTS_CAPABILITY_DENIED: 'plugin {plugin}: {what} is not available in a plugin',
 
   // Disk: writes stop, reads go on.

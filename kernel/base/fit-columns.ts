@@ -23,6 +23,7 @@ import { RequestError } from './errors.ts';
 import { YEAR_MAX, YEAR_MIN } from './limits.ts';
 import {
   type BucketSchema,
+  type ColumnShape,
   EPOCH_SHAPE,
   listShapes,
   NANOSECONDS_SHAPE,
@@ -64,6 +65,11 @@ export function fitColumnsBy(
   columns: readonly Column[],
   rowCount: number,
 ): FittedColumns {
+  const shapes = rowShapesOf(schema);
+  if (isInRowOrder(columns, shapes, rowCount)) {
+    checkEpochs(columns[0]?.data);
+    return { columns: withoutCarry(schema, columns), lossyCount: 0 };
+  }
   const given = new Map<string, Column>();
   for (const column of columns) {
     if (given.has(column.name))
@@ -87,7 +93,6 @@ export function fitColumnsBy(
   if (schema.recordType === 'variable' && nanoseconds === undefined)
     given.set(NANOSECONDS_SHAPE.name, { ...NANOSECONDS_SHAPE, data: new Int32Array(rowCount) });
 
-  const shapes = rowShapesOf(schema);
   if (shapes.length !== given.size || shapes.some(({ name }) => !given.has(name)))
     throw new RequestError('MKTS_COLUMN_MISMATCH', {
       have: listShapes(columns),
@@ -103,13 +108,31 @@ export function fitColumnsBy(
     return { name, type, data: cast.data };
   });
   checkEpochs(epoch.data);
-  return {
-    columns: schema.recordType === 'variable' ? carryNanoseconds(fitted) : fitted,
-    lossyCount,
-  };
+  return { columns: withoutCarry(schema, fitted), lossyCount };
 }
 
-function checkEpochs(epochs: ColumnData): void {
+/** What a feeder sends after its first write: nothing is to be moved or cast. */
+function isInRowOrder(
+  columns: readonly Column[],
+  shapes: readonly ColumnShape[],
+  rowCount: number,
+): boolean {
+  if (columns.length !== shapes.length) return false;
+  for (let at = 0; at < shapes.length; at++) {
+    const column = columns[at];
+    const shape = shapes[at];
+    if (column === undefined || shape === undefined) return false;
+    if (column.name !== shape.name || column.type !== shape.type) return false;
+    if (column.data.length !== rowCount * shape.type.lanes) return false;
+  }
+  return true;
+}
+
+function withoutCarry(schema: BucketSchema, columns: readonly Column[]): readonly Column[] {
+  return schema.recordType === 'variable' ? carryNanoseconds(columns) : columns;
+}
+
+function checkEpochs(epochs: ColumnData = new BigInt64Array(0)): void {
   for (let row = 0; row < epochs.length; row++) {
     const epoch = Number(epochs[row]);
     if (epoch < EPOCH_MIN || epoch >= EPOCH_MAX)

@@ -60,16 +60,36 @@ export const PAGE_BYTES: number = 32 * KiB;
 export const CLEAN_PAGE_BYTES_MAX: number = 64 * MiB;
 /** Open descriptors of year files; the least recently used is closed. */
 export const OPEN_FILES_MAX = 512;
+/** Damaged intervals told of one year file; the rest is skipped without a word. */
+export const DAMAGE_REPORTS_PER_FILE_MAX = 100;
+/** Year files a write-back syncs at a time: libuv's pool has four threads by default. */
+export const WRITE_BACK_SYNCS_MAX = 4;
 
 // ---- requests ---------------------------------------------------------------------------------
 /** Bytes of a request body; past it 413. */
 export const BODY_BYTES_MAX: number = 256 * MiB;
-/** Bytes of an answer; past it MKTS_OVERLOADED asks for a smaller range. */
+/** Bytes of all request bodies being received or worked on; past it 503 MKTS_OVERLOADED. */
+export const BODIES_BYTES_MAX: number = 1024 * MiB;
+/** Bytes of an answer's columns; past it MKTS_ANSWER_TOO_LARGE asks for a smaller range. */
 export const ANSWER_BYTES_MAX: number = 1024 * MiB;
+/** Maps and lists inside each other in a request; past it MKTS_RPC_PARSE. */
+export const MESSAGE_DEPTH_MAX = 32;
+/** Bytes of a request that an error repeats; a longer one is left out. */
+export const ECHO_BYTES_MAX: number = 64 * KiB;
+/** Writes of one call under way at a time; the next wait. */
+export const CALL_WRITES_MAX = 64;
 /** A request that takes longer is ended. */
 export const REQUEST_TIMEOUT_MS = 60_000;
 /** A connection that sends no complete header in this time is closed. */
 export const HEADERS_TIMEOUT_MS = 10_000;
+/** A connection without a request is closed after this time; clients pool theirs for 90 s. */
+export const KEEP_ALIVE_MS = 120_000;
+/** How often running requests are checked against their time. */
+export const REQUEST_SWEEP_MS = 1_000;
+/** Answers under way at a stop have this long to leave; then their connections are closed. */
+export const HTTP_DRAIN_MS = 5_000;
+/** Bytes of an answer handed to a socket at a time. */
+export const SEND_SLICE_BYTES: number = 1 * MiB;
 /** Open connections; past it new ones are refused. */
 export const CONNECTIONS_MAX = 4096;
 /** A scan yields to the main thread after this many bytes. */
@@ -84,8 +104,14 @@ export const HEARTBEAT_TIMEOUT_MS = 5_000;
 export const WORKER_HEAP_HARD_MB = 2048;
 /** Soft limit of a worker's memory, sampled; past it the worker is terminated. */
 export const WORKER_MEMORY_SOFT_MB = 256;
+/** A terminated worker that is still there after this time is left behind as a zombie. */
+export const WORKER_ZOMBIE_MS = 1_000;
 /** How often memory is sampled. */
 export const WORKER_SAMPLE_MS = 250;
+/** While plugins run, the memory of the process is looked at this often … */
+export const PROCESS_MEMORY_SAMPLE_MS = 25;
+/** … and every worker is asked for its own once it grew by this much. */
+export const PROCESS_MEMORY_GROWTH_MB = 64;
 /** Restart delay: first, and at most; doubles, with jitter. */
 export const RESTART_DELAY_MS = 1_000;
 export const RESTART_DELAY_MAX_MS = 60_000;
@@ -100,17 +126,71 @@ export const CALL_TIMEOUT_MS = 30_000;
 export const LOG_LINES_PER_SECOND_MAX = 200;
 /** Bytes of one log line of a plugin; the rest is cut. */
 export const LOG_LINE_BYTES_MAX: number = 8 * KiB;
+/** Metrics of a plugin, by name and labels; further ones are dropped. */
+export const METRICS_PER_PLUGIN_MAX = 1000;
 /** Bytes of an HTTP answer a plugin may receive. */
 export const FETCH_BYTES_MAX: number = 64 * MiB;
 /** Requests of a plugin under way at a time; the next wait. */
 export const FETCHES_MAX = 16;
 /** Messages of a socket that wait for the plugin; past it the socket is closed. */
 export const SOCKET_BACKLOG_MAX = 100_000;
+/** Bundles of plugins kept, by file; the oldest is built again when it is wanted. */
+export const BUNDLES_KEPT_MAX = 64;
+/** Problems of a build that its error repeats; the rest is counted. */
+export const BUNDLE_ERRORS_MAX = 5;
+/** Bytes (UTF-16) of those messages; past it the socket is closed. */
+export const SOCKET_BACKLOG_BYTES_MAX: number = 64 * MiB;
+/** Messages of a socket on their way to the plugin; the next wait in the broker. */
+export const SOCKET_CREDIT = 1024;
+/** Bytes a plugin sent that its venue does not take; past it the socket is closed. */
+export const SOCKET_SEND_BYTES_MAX: number = 4 * MiB;
+/** Open sockets of a plugin; past it MKTS_NET_FAILED. */
+export const SOCKETS_MAX = 64;
+/** A socket that is not open after this time fails. */
+export const SOCKET_OPEN_TIMEOUT_MS = 10_000;
+/** Requests of a plugin that wait their turn; past it MKTS_NET_FAILED. */
+export const FETCHES_WAITING_MAX = 4096;
+/** A request takes at most this long, unless the plugin says otherwise. */
+export const FETCH_TIMEOUT_MS = 10_000;
+/** Longest time a plugin may give a request: a longer one is cut to it. */
+export const FETCH_TIMEOUT_MAX_MS = 600_000;
+/** The broker thread may take this long to close its sockets before it is terminated. */
+export const BROKER_STOP_MS = 1_000;
+/** Redirects followed for one request; past it MKTS_NET_FAILED. */
+export const FETCH_REDIRECTS_MAX = 5;
+
+/** Niceness of a plugin's thread: the kernel and its sync thread stay at 0. */
+export const WORKER_NICENESS = 10;
 
 // ---- triggers ---------------------------------------------------------------------------------
 /** Keys with rows waiting for one trigger; past it the rows of the new key are counted as missed. */
 export const TRIGGER_KEYS_MAX = 100_000;
 /** A batch may take a trigger this long. */
 export const TRIGGER_TIMEOUT_MS = 30_000;
-/** Origins in a chain of triggers that write; a longer chain is cut. */
+/** Triggers in a chain of origins, each fed by those before it; what a longer one writes is not delivered. */
 export const ORIGIN_CHAIN_MAX = 8;
+/** Touched ranges kept for one key; past it the two nearest become one, with what lies between. */
+export const TOUCHED_RANGES_MAX = 64;
+/** Keys one trigger works on at a time, unless its entry says otherwise; the others wait. */
+export const TRIGGER_CONCURRENCY = 4;
+/** After its worker ended in a fire, a trigger rests until it runs again, or for this long. */
+export const TRIGGER_HOLD_MS: number = WORKER_ZOMBIE_MS + 1_000;
+/** Verdicts a pattern remembers; past it all are forgotten and found again. */
+export const PATTERN_VERDICTS_MAX = 262_144;
+/** Length of one trigger pattern; past it MKTS_TRIGGER_PATTERN. */
+export const PATTERN_BYTES_MAX = 4096;
+
+// ---- configuration ----------------------------------------------------------------------------
+/** Bytes of mkts.yml; past it MKTS_CONFIG_UNREADABLE. */
+export const CONFIG_BYTES_MAX: number = 4 * MiB;
+/** Values mkts.yml may unfold to through its anchors; past it MKTS_CONFIG_SYNTAX. */
+export const CONFIG_NODES_MAX = 100_000;
+/** Bytes of a file a setting names by `file:`; past it MKTS_CONFIG_INVALID. */
+export const SECRET_FILE_BYTES_MAX: number = 64 * KiB;
+/** UTF-8 bytes of a plugin's name, which becomes a label and a directory; past it MKTS_CONFIG_INVALID. */
+export const PLUGIN_NAME_BYTES_MAX = 64;
+/** Metric families of plugins, and samples of a family; the rest is counted and dropped. */
+export const PLUGIN_FAMILIES_MAX = 200;
+export const PLUGIN_SAMPLES_MAX = 10_000;
+/** How often the disk usage of the root directory is measured. */
+export const DISK_USAGE_INTERVAL_MS = 600_000;

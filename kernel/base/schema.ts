@@ -47,10 +47,19 @@ export function tickBytesOf(schema: BucketSchema): number {
 
 /** Columns as rows carry them: Epoch first, and for ticks Nanoseconds last. */
 export function rowShapesOf(schema: BucketSchema): readonly ColumnShape[] {
-  return schema.recordType === 'variable'
-    ? [EPOCH_SHAPE, ...schema.columns, NANOSECONDS_SHAPE]
-    : [EPOCH_SHAPE, ...schema.columns];
+  let shapes = rowShapes.get(schema);
+  if (shapes === undefined) {
+    shapes =
+      schema.recordType === 'variable'
+        ? [EPOCH_SHAPE, ...schema.columns, NANOSECONDS_SHAPE]
+        : [EPOCH_SHAPE, ...schema.columns];
+    rowShapes.set(schema, shapes);
+  }
+  return shapes;
 }
+
+/** Asked for with every write; a schema never changes. */
+const rowShapes = new WeakMap<BucketSchema, readonly ColumnShape[]>();
 
 /**
  * Checks a schema someone asks for. Throws MKTS_COLUMN_COUNT, MKTS_COLUMN_NAME.

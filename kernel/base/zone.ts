@@ -16,6 +16,8 @@ export class Zone {
   readonly #format: Intl.DateTimeFormat | undefined;
   readonly #yearStarts = new Map<number, number>();
   readonly #dayStarts = new Map<number, Float64Array>();
+  /** The year asked for last: rows come in order, so the next answer is mostly the same. */
+  #recent = { year: 0, start: 0, end: 0 };
 
   /** `name` is an IANA zone. Throws MKTS_CONFIG_INVALID for a name the runtime does not know. */
   constructor(name: string) {
@@ -56,10 +58,13 @@ export class Zone {
 
   /** Calendar year of an instant. */
   yearOf(epochSeconds: number): number {
-    const guess = new Date(epochSeconds * 1000).getUTCFullYear();
-    if (this.isUtc) return guess;
-    if (epochSeconds < this.yearStart(guess)) return guess - 1;
-    return epochSeconds >= this.yearStart(guess + 1) ? guess + 1 : guess;
+    const { year: recent, start, end } = this.#recent;
+    if (epochSeconds >= start && epochSeconds < end) return recent;
+    let year = new Date(epochSeconds * 1000).getUTCFullYear();
+    if (epochSeconds < this.yearStart(year)) year--;
+    else if (epochSeconds >= this.yearStart(year + 1)) year++;
+    this.#recent = { year, start: this.yearStart(year), end: this.yearStart(year + 1) };
+    return year;
   }
 
   /** Days of a year: 365 or 366. */
