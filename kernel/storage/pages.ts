@@ -1,0 +1,220 @@
+/**
+ * The slots of a year file in pages of whole records, kept in memory when touched.
+ *
+ * A page is loaded by one read on first touch, or by none if it lies outside the filled bounds.
+ * Invariant: the bytes of a page are the truth about its slots; the file equals them outside the
+ * dirty range.
+ */
+
+import { PAGE_BYTES, SCAN_SLICE_BYTES } from '../base/limits.ts';
+import type { RecordMemory } from './record-layout.ts';
+import type { Resident } from './residents.ts';
+import type { YearFile } from './year-file.ts';
+
+export class Page implements Resident, RecordMemory {
+  readonly slots: SlotPages;
+  readonly index: number;
+  /** Position of the first slot. */
+  readonly first: number;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  /** Byte range not yet handed to a write-back; empty if `dirtyTo` is 0. */
+  dirtyFrom = 0;
+  dirtyTo = 0;
+  isInFlight = false;
+
+  constructor(slots: SlotPages, index: number, first: number, bytes: number) {
+    this.slots = slots;
+    this.index = index;
+    this.first = first;
+    const memory = new ArrayBuffer(bytes);
+    this.bytes = new Uint8Array(memory);
+    this.words = new Int32Array(memory);
+  }
+
+  get residentBytes(): number {
+    return this.bytes.length;
+  }
+
+  get isHeld(): boolean {
+    return this.dirtyTo > 0 || this.isInFlight;
+  }
+
+  evict(): void {
+    this.slots.forget(this);
+  }
+}
+
+/** Slots [first, end) in one memory; slot `first` begins at byte `offset`. `memory` undefined: hole. */
+export interface Piece {
+  readonly first: number;
+  readonly end: number;
+  readonly offset: number;
+  readonly memory: RecordMemory | undefined;
+}
+
+/** Used within one synchronous step only. */
+const scratch: RecordMemory = memoryOf(SCAN_SLICE_BYTES);
+const zeros: Uint8Array = new Uint8Array(SCAN_SLICE_BYTES);
+
+export class SlotPages {
+  readonly file: YearFile;
+  readonly recordBytes: number;
+  readonly recordsPerPage: number;
+  readonly #pages = new Map<number, Page>();
+  /** By page: 1 if the file was read there and holds zeros only. Made when a first hole is met. */
+  #holes: Uint8Array | undefined;
+
+  constructor(file: YearFile) {
+    this.file = file;
+    this.recordBytes = file.recordBytes;
+    this.recordsPerPage = Math.max(1, Math.floor(PAGE_BYTES / this.recordBytes));
+  }
+
+  /** The page of a position, loaded if need be. */
+  pageOf(position: number): Page {
+    const index = this.#indexOf(position);
+    const page = this.#pages.get(index) ?? this.#load(index);
+    if (!page.isHeld) this.file.context.residents.touch(page);
+    return page;
+  }
+
+  residentPageOf(position: number): Page | undefined {
+    return this.#pages.get(this.#indexOf(position));
+  }
+
+  /** The slots of a page are no longer all empty on disk, or will not be. */
+  markFilled(position: number): void {
+    if (this.#holes !== undefined) this.#holes[this.#indexOf(position)] = 0;
+  }
+
+  /** Bytes [from, to) of a page differ from the file. */
+  markDirty(page: Page, from: number, to: number): void {
+    if (this.#holes !== undefined) this.#holes[page.index] = 0;
+    if (page.dirtyTo === 0) {
+      if (!page.isInFlight) this.file.context.residents.hold(page);
+      page.dirtyFrom = from;
+      page.dirtyTo = to;
+    } else {
+      if (from < page.dirtyFrom) page.dirtyFrom = from;
+      if (to > page.dirtyTo) page.dirtyTo = to;
+    }
+  }
+
+  dirtyPages(): Page[] {
+    const dirty: Page[] = [];
+    for (const page of this.#pages.values()) if (page.dirtyTo > 0) dirty.push(page);
+    return dirty.sort((a, b) => a.index - b.index);
+  }
+
+  forget(page: Page): void {
+    this.#pages.delete(page.index);
+  }
+
+  discard(): void {
+    for (const page of this.#pages.values()) this.file.context.residents.discard(page, page.isHeld);
+    this.#pages.clear();
+  }
+
+  /** The longest piece at the low end of [from, to), at most `bytesMax` long. */
+  pieceAtStart(from: number, to: number, bytesMax: number): Piece {
+    const page = this.residentPageOf(from);
+    if (page !== undefined) return this.#pagePiece(page, from, to);
+    const index = this.#indexOf(from);
+    const isHole = this.#isHole(index);
+    const pages = isHole ? Number.POSITIVE_INFINITY : this.#pagesIn(bytesMax);
+    let next = index + 1;
+    while (next - index < pages && this.#firstOf(next) < to && this.#isAlike(next, isHole)) next++;
+    const end = Math.min(to, this.#firstOf(next));
+    return isHole ? holeOf(from, end) : this.#filePiece(from, end);
+  }
+
+  /** The longest piece at the high end of [from, to), at most `bytesMax` long. */
+  pieceAtEnd(from: number, to: number, bytesMax: number): Piece {
+    const page = this.residentPageOf(to - 1);
+    if (page !== undefined) return this.#pagePiece(page, Math.max(from, page.first), to);
+    const index = this.#indexOf(to - 1);
+    const isHole = this.#isHole(index);
+    const pages = isHole ? Number.POSITIVE_INFINITY : this.#pagesIn(bytesMax);
+    let low = index;
+    while (index - low + 1 < pages && this.#firstOf(low) > from && this.#isAlike(low - 1, isHole))
+      low--;
+    const first = Math.max(from, this.#firstOf(low));
+    return isHole ? holeOf(first, to) : this.#filePiece(first, to);
+  }
+
+  #pagePiece(page: Page, from: number, to: number): Piece {
+    if (!page.isHeld) this.file.context.residents.touch(page);
+    const end = Math.min(to, page.first + this.recordsPerPage);
+    return { first: from, end, offset: (from - page.first) * this.recordBytes, memory: page };
+  }
+
+  /** Slots of no resident page: from the file, through a page if they are few. */
+  #filePiece(first: number, end: number): Piece {
+    if (this.#indexOf(first) === this.#indexOf(end - 1))
+      return this.#pagePiece(this.pageOf(first), first, end);
+    const bytes = (end - first) * this.recordBytes;
+    const target = scratch.bytes.subarray(0, bytes);
+    this.file.read(target, this.file.offsetOf(first));
+    if (Buffer.compare(target, zeros.subarray(0, bytes)) !== 0)
+      return { first, end, offset: 0, memory: scratch };
+    this.#rememberHole(first, end);
+    return holeOf(first, end);
+  }
+
+  /** Holes inside a year are remembered per page, so that a sparse year is read through once. */
+  #rememberHole(first: number, end: number): void {
+    this.#holes ??= new Uint8Array(this.#indexOf(this.file.endPosition) + 1);
+    for (let index = this.#indexOf(first); this.#firstOf(index) < end; index++)
+      if (
+        this.#firstOf(index) >= first &&
+        Math.min(this.#firstOf(index + 1), this.file.endPosition) <= end
+      )
+        this.#holes[index] = 1;
+  }
+
+  #isHole(index: number): boolean {
+    return !this.file.isOnDisk || this.#holes?.[index] === 1;
+  }
+
+  #isAlike(index: number, isHole: boolean): boolean {
+    return !this.#pages.has(index) && this.#isHole(index) === isHole;
+  }
+
+  #load(index: number): Page {
+    const { file } = this;
+    const first = this.#firstOf(index);
+    // A page is whole even where the file ends inside it: what lies beyond is never written.
+    const page = new Page(this, index, first, this.recordsPerPage * this.recordBytes);
+    const end = Math.min(first + this.recordsPerPage, file.endPosition);
+    const isEmpty = this.#isHole(index) || first >= file.filledTo || end <= file.filledFrom;
+    if (!isEmpty)
+      file.read(page.bytes.subarray(0, (end - first) * this.recordBytes), file.offsetOf(first));
+    this.#pages.set(index, page);
+    return page;
+  }
+
+  #pagesIn(bytes: number): number {
+    const whole = Math.floor(
+      Math.min(bytes, SCAN_SLICE_BYTES) / (this.recordsPerPage * this.recordBytes),
+    );
+    return Math.max(1, whole);
+  }
+
+  #indexOf(position: number): number {
+    return Math.floor((position - this.file.firstPosition) / this.recordsPerPage);
+  }
+
+  #firstOf(index: number): number {
+    return this.file.firstPosition + index * this.recordsPerPage;
+  }
+}
+
+function holeOf(first: number, end: number): Piece {
+  return { first, end, offset: 0, memory: undefined };
+}
+
+function memoryOf(bytes: number): RecordMemory {
+  const buffer = new ArrayBuffer(bytes);
+  return { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
+}

@@ -1,0 +1,112 @@
+/**
+ * Index cells of VARIABLE year files: which chunk of the tail holds the ticks of an interval.
+ *
+ *   +0 i64 index   +8 i64 offset of the chunk   +16 i64 bytes of the chunk as stored
+ *
+ * The pages of cells in memory are those the last checkpoint left: they are changed only when a
+ * write-back is durable. What is newer lives in intervals.
+ */
+
+import type { Piece } from './pages.ts';
+import type { RecordMemory } from './record-layout.ts';
+import { decodeChunk } from './tick-chunk.ts';
+import type { YearFile } from './year-file.ts';
+
+export const CELL_BYTES = 24;
+const WORD_RANGE = 4_294_967_296;
+const WINDOW_BYTES = 65_536;
+const windowBytes = new Uint8Array(WINDOW_BYTES);
+
+export interface Cell {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * The chunk a cell points at; undefined for an empty cell. A cell that cannot be right is reported
+ * and counts as empty: `fileBytes` is where the file ends.
+ */
+export function readCell(
+  file: YearFile,
+  position: number,
+  memory: RecordMemory,
+  slot: number,
+  fileBytes: number,
+): Cell | undefined {
+  const index = integerAt(memory.words, slot);
+  const length = integerAt(memory.words, slot + 16);
+  const isFilled = position === -1 ? length > 0 : index !== 0;
+  if (!isFilled && index === 0) return undefined;
+  const offset = integerAt(memory.words, slot + 8);
+  if (index !== position + 1)
+    file.reportCell(position, `its index is ${index}, not ${position + 1}`);
+  else if (length <= 0 || offset < tailStart(file) || offset + length > fileBytes)
+    file.reportCell(position, `its chunk of ${length} bytes at ${offset} is not in the file`);
+  else return { offset, length };
+  return undefined;
+}
+
+export function putCell(bytes: Uint8Array, at: number, position: number, cell: Cell): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, CELL_BYTES);
+  putInteger(view, 0, cell.length === 0 ? 0 : position + 1);
+  putInteger(view, 8, cell.offset);
+  putInteger(view, 16, cell.length);
+}
+
+/** Reads chunks, taking neighbours along; lives for one synchronous step. */
+export class ChunkReader {
+  readonly #file: YearFile;
+  readonly #isBackward: boolean;
+  readonly #stride: number;
+  #start = 0;
+  #end = 0;
+
+  constructor(file: YearFile, stride: number, isBackward: boolean) {
+    this.#file = file;
+    this.#stride = stride;
+    this.#isBackward = isBackward;
+  }
+
+  /** Records of a chunk, valid until the next call; damage is reported and gives undefined. */
+  records(position: number, cell: Cell): Uint8Array | undefined {
+    const records = decodeChunk(this.#stored(cell), this.#stride);
+    if (typeof records !== 'string') return records;
+    this.#file.reportCell(position, records);
+    return undefined;
+  }
+
+  #stored({ offset, length }: Cell): Uint8Array {
+    if (length > WINDOW_BYTES) {
+      const bytes = new Uint8Array(length);
+      this.#file.read(bytes, offset);
+      return bytes;
+    }
+    if (offset < this.#start || offset + length > this.#end) {
+      const low = offset + length - WINDOW_BYTES;
+      this.#start = this.#isBackward ? Math.max(low, tailStart(this.#file)) : offset;
+      this.#end = this.#start + WINDOW_BYTES;
+      this.#file.read(windowBytes, this.#start);
+    }
+    return windowBytes.subarray(offset - this.#start, offset - this.#start + length);
+  }
+}
+
+/** Byte of the first slot of a piece that lies at `position`. */
+export function slotOf(piece: Piece, position: number): number {
+  return piece.offset + (position - piece.first) * CELL_BYTES;
+}
+
+export function integerAt(words: Int32Array, byteOffset: number): number {
+  const at = byteOffset >> 2;
+  return (words[at + 1] ?? 0) * WORD_RANGE + ((words[at] ?? 0) >>> 0);
+}
+
+/** Where chunks may begin, at the earliest. */
+function tailStart(file: YearFile): number {
+  return file.offsetOf(file.grid.slotCount);
+}
+
+function putInteger(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setInt32(at + 4, Math.floor(value / WORD_RANGE), true);
+}

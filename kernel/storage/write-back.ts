@@ -1,0 +1,106 @@
+/**
+ * One write-back: what was dirty when it began goes to disk, in an order that a crash at any point
+ * leaves readable and repeatable.
+ *
+ *   directories, category files, year files → tick chunks → sync → cells and slots → sync → directories
+ *
+ * Order: a cell is written when its chunk is durable, so it always leads to a whole chunk. The log
+ * keeps the cells' old bytes (`cells`) before `run`, and replay puts them back, so that a repeated
+ * write-back adds each tick once. Runs on the main thread in slices of CHECKPOINT_SLICE_MS.
+ */
+
+import { reasonOf, StorageError } from '../base/errors.ts';
+import { CHECKPOINT_SLICE_MS, WRITE_BACK_SYNCS_MAX } from '../base/limits.ts';
+import { LeafDirectories } from './leaf-directories.ts';
+import type { CellImage, StoreContext, StoredYear, YearWork } from './store-context.ts';
+
+export type { CellImage } from './store-context.ts';
+
+export interface WriteBack {
+  /** Index cells this write-back overwrites, as the last complete checkpoint left them. */
+  readonly cells: readonly CellImage[];
+  /** Rejects with StorageError; then everything stays dirty, and the disk must not be trusted. */
+  run(): Promise<void>;
+}
+
+export class StoreWriteBack implements WriteBack {
+  readonly cells: readonly CellImage[];
+  readonly #context: StoreContext;
+  readonly #works: readonly YearWork[];
+  readonly #onEnd: () => void;
+  readonly #slice = new Slice();
+
+  constructor(context: StoreContext, onEnd: () => void) {
+    this.#context = context;
+    this.#onEnd = onEnd;
+    const years = [...context.pending];
+    context.pending.clear();
+    this.#works = years.map((year) => year.beginWork());
+    this.cells = this.#works.flatMap(({ cells }) => cells);
+  }
+
+  async run(): Promise<void> {
+    const directories = new LeafDirectories(this.#context);
+    try {
+      for (const year of this.#years()) {
+        if (!year.file.isOnDisk) await this.#create(year, directories);
+        await this.#slice.end();
+      }
+      for (const work of this.#works) await this.#finish(work, work.writeTail());
+      await this.#sync((work) => work.cells.length > 0);
+      for (const work of this.#works) await this.#finish(work, work.writeSlots());
+      await this.#sync(() => true);
+      for (const sync of directories.syncs()) {
+        sync();
+        await this.#slice.end();
+      }
+      for (const work of this.#works) work.succeed();
+    } catch (error) {
+      for (const work of this.#works) work.fail();
+      if (error instanceof StorageError) throw error;
+      throw new StorageError('MKTS_CHECKPOINT', { reason: reasonOf(error) }, { cause: error });
+    } finally {
+      this.#onEnd();
+    }
+  }
+
+  *#years(): Generator<StoredYear> {
+    for (const { year } of this.#works) if (!year.file.isDestroyed) yield year;
+  }
+
+  async #create({ file }: StoredYear, directories: LeafDirectories): Promise<void> {
+    directories.make(file.directory);
+    await file.create();
+    if (!file.isDestroyed) directories.changed(file.directory);
+  }
+
+  async #finish({ year }: YearWork, pieces: Generator<void>): Promise<void> {
+    if (year.file.isDestroyed) return;
+    for (const _piece of pieces) {
+      await this.#slice.end();
+      // Destroyed while others had the thread: its files are gone, and must not come back.
+      if (year.file.isDestroyed) return;
+    }
+  }
+
+  async #sync(needs: (work: YearWork) => boolean): Promise<void> {
+    const files = this.#works.filter(needs).map(({ year }) => year.file);
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let file = files[next++]; file !== undefined; file = files[next++])
+        if (!file.isDestroyed) await file.datasync();
+    };
+    await Promise.all(Array.from({ length: WRITE_BACK_SYNCS_MAX }, worker));
+  }
+}
+
+/** Gives the thread away when it was held for CHECKPOINT_SLICE_MS. */
+class Slice {
+  #startMs = performance.now();
+
+  async end(): Promise<void> {
+    if (performance.now() - this.#startMs < CHECKPOINT_SLICE_MS) return;
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#startMs = performance.now();
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * A bucket against the plainest model: a Map from slot to row (FIXED), or a sorted list of ticks
+ * (VARIABLE). Whatever is applied, written back, forgotten and opened again in whatever order, any
+ * range with any limit from either end answers as the model does.
+ */
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { FLOAT64, INT16 } from '../../kernel/base/element-type.ts';
+import type { BucketSchema } from '../../kernel/base/schema.ts';
+import { nanosOf, ticksOf } from '../../kernel/base/tick-time.ts';
+import { parseTimeBucketKey } from '../../kernel/base/time-bucket-key.ts';
+import { YearGrid } from '../../kernel/base/year-grid.ts';
+import { UTC, Zone } from '../../kernel/base/zone.ts';
+import { blockOfRows, openStore, rowsOf, temporaryRoot } from '../support/store.ts';
+
+const newYork = new Zone('America/New_York');
+const SECOND = 1_000_000_000;
+
+interface Row {
+  readonly epoch: number;
+  readonly nanos: number;
+  readonly value: number;
+}
+type Step =
+  | { readonly kind: 'apply'; readonly rows: readonly Row[] }
+  | { readonly kind: 'write-back' | 'reopen' };
+
+interface World {
+  readonly zone: Zone;
+  readonly timeframe: string;
+  /** Instants the rows lie around, so that they meet. */
+  readonly around: readonly number[];
+}
+
+const worlds: readonly World[] = [UTC, newYork].flatMap((zone) =>
+  ['1Min', '1H', '1D'].map((timeframe) => ({
+    zone,
+    timeframe,
+    around: [
+      zone.yearStart(2020),
+      zone.yearStart(2021),
+      zone.midnight(2020, 1, 29),
+      zone.midnight(2020, 2, 8),
+      zone.midnight(2020, 10, 1),
+    ],
+  })),
+);
+
+const row = (world: World): fc.Arbitrary<Row> =>
+  fc.record({
+    epoch: fc
+      .tuple(fc.constantFrom(...world.around), fc.integer({ min: -200_000, max: 200_000 }))
+      .map(([around, delta]) => around + Math.trunc(delta / 37) * 30),
+    nanos: fc.constantFrom(0, 1_000_000, 500_000_000, 999_000_000),
+    value: fc.integer({ min: 1, max: 30_000 }),
+  });
+
+const steps = (world: World): fc.Arbitrary<Step[]> =>
+  fc.array(
+    fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({
+          kind: fc.constant('apply' as const),
+          rows: fc.array(row(world), { minLength: 1, maxLength: 20 }),
+        }),
+      },
+      {
+        weight: 1,
+        arbitrary: fc.record({ kind: fc.constantFrom('write-back' as const, 'reopen' as const) }),
+      },
+    ),
+    { maxLength: 10 },
+  );
+
+interface Question {
+  readonly from: number | undefined;
+  readonly to: number | undefined;
+  readonly limit: number | undefined;
+  readonly fromEnd: boolean;
+}
+
+const question = (world: World): fc.Arbitrary<Question> =>
+  fc.record({
+    from: fc.option(
+      row(world).map(({ epoch }) => epoch + 7),
+      { nil: undefined },
+    ),
+    to: fc.option(
+      row(world).map(({ epoch }) => epoch - 7),
+      { nil: undefined },
+    ),
+    limit: fc.option(fc.integer({ min: 1, max: 12 }), { nil: undefined }),
+    fromEnd: fc.boolean(),
+  });
+
+const scenario = fc.constantFrom(...worlds).chain((world) =>
+  fc.record({
+    world: fc.constant(world),
+    steps: steps(world),
+    questions: fc.array(question(world), { minLength: 1, maxLength: 6 }),
+  }),
+);
+
+async function run(
+  recordType: 'fixed' | 'variable',
+  { world, steps: todo, questions }: { world: World; steps: Step[]; questions: Question[] },
+  expected: (applied: readonly Row[], asked: Question, world: World) => number[][],
+): Promise<void> {
+  const schema: BucketSchema = {
+    recordType,
+    columns: [
+      { name: 'A', type: INT16 },
+      { name: 'B', type: FLOAT64 },
+    ],
+  };
+  const key = parseTimeBucketKey(`X/${world.timeframe}/Y`);
+  const scratch = temporaryRoot();
+  try {
+    let store = openStore(scratch.root, { zone: world.zone });
+    const applied: Row[] = [];
+    for (const step of todo) {
+      if (step.kind === 'apply') {
+        const rows = step.rows.map(({ epoch, nanos, value }) => [epoch, value, value / 4, nanos]);
+        store.catalog.declare(key, schema).apply(blockOfRows(schema, rows));
+        applied.push(...step.rows);
+        continue;
+      }
+      await store.catalog.beginWriteBack().run();
+      expect(store.catalog.dirtyBytes).toBe(0);
+      if (step.kind === 'write-back') continue;
+      store.catalog.close();
+      store = openStore(scratch.root, { zone: world.zone });
+    }
+    const bucket = store.catalog.bucket(key.path);
+    expect(bucket === undefined).toBe(applied.length === 0);
+    for (const asked of questions) {
+      const { from, to, limit, fromEnd } = asked;
+      const found = await bucket?.scan({
+        fromEnd,
+        ...(from === undefined ? {} : { fromSeconds: from }),
+        ...(to === undefined ? {} : { toSeconds: to }),
+        ...(limit === undefined ? {} : { limit }),
+      });
+      const rows = found === undefined ? [] : rowsOf(found);
+      expect(rows).toEqual(limited(expected(applied, asked, world), asked));
+    }
+    if (bucket !== undefined) {
+      const everything = { from: undefined, to: undefined, limit: 1, fromEnd: true };
+      expect(rowsOf(bucket.lastRow())).toEqual(
+        limited(expected(applied, everything, world), everything),
+      );
+    }
+    expect(store.damage).toEqual([]);
+    store.catalog.close();
+  } finally {
+    scratch.remove();
+  }
+}
+
+function limited(rows: number[][], { limit, fromEnd }: Question): number[][] {
+  if (limit === undefined) return rows;
+  return fromEnd ? rows.slice(-limit) : rows.slice(0, limit);
+}
+
+function slotStart({ zone, timeframe }: World, epoch: number): number {
+  const { timeframeSeconds } = parseTimeBucketKey(`X/${timeframe}/Y`);
+  const grid = new YearGrid(zone, timeframeSeconds, zone.yearOf(epoch));
+  return grid.startOf(grid.positionOf(epoch));
+}
+
+test('FIXED: the last row of a slot stays; the lower bound is floored to its slot', async () => {
+  await fc.assert(
+    fc.asyncProperty(scenario, (given) =>
+      run('fixed', given, (applied, { from, to }, world) => {
+        const model = new Map<number, number[]>();
+        for (const { epoch, value } of applied) {
+          const start = slotStart(world, epoch);
+          model.set(start, [start, value, value / 4]);
+        }
+        const low = from === undefined ? Number.NEGATIVE_INFINITY : slotStart(world, from);
+        return [...model.values()]
+          .filter(([epoch = 0]) => epoch >= low && epoch <= (to ?? Number.POSITIVE_INFINITY))
+          .sort(([a = 0], [b = 0]) => a - b);
+      }),
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test('VARIABLE: every tick stays, in order of time, then of arrival; bounds are exact', async () => {
+  await fc.assert(
+    fc.asyncProperty(scenario, (given) =>
+      run('variable', given, (applied, { from, to }, world) => {
+        const { timeframeSeconds } = parseTimeBucketKey(`X/${world.timeframe}/Y`);
+        const low = from ?? Number.NEGATIVE_INFINITY;
+        const high = to ?? Number.POSITIVE_INFINITY;
+        return applied
+          .map(({ epoch, nanos, value }) => {
+            const start = slotStart(world, epoch);
+            const ticks = ticksOf((epoch - start) * SECOND + nanos, 86_400 / timeframeSeconds);
+            const read = nanosOf(ticks, timeframeSeconds * SECOND);
+            const seconds = start + Math.floor(read / SECOND);
+            return { start, ticks, tick: [seconds, value, value / 4, read % SECOND] };
+          })
+          .filter(({ tick: [seconds = 0, , , nanos = 0] }) => {
+            return seconds >= low && (seconds < high || (seconds === high && nanos === 0));
+          })
+          .sort((a, b) => a.start - b.start || a.ticks - b.ticks)
+          .map(({ tick }) => tick);
+      }),
+    ),
+    { numRuns: 60 },
+  );
+});
