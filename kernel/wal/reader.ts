@@ -1,0 +1,286 @@
+/**
+ * The log's reading side, at start and in tools: finds what is intact, and says what is not.
+ *
+ * Nothing found on a disk makes this throw: whatever is not exactly what the writer makes ends up
+ * in `damage`, or is the torn tail every crash may leave. Which of the two is decided by what comes
+ * after a record that is not intact:
+ *
+ *   - nothing intact, or only records that were not yet known to be on the device together with
+ *     it → torn tail. Nobody was promised it; the log ends there. Not even an intact later record
+ *     counts, so that what is replayed is always a prefix of what was committed.
+ *   - a segment that begins with the very sequence expected → nothing is missing.
+ *   - anything else → damage in the middle: reported, and reading goes on behind it.
+ *
+ * The first pass checks everything and keeps positions only; `groups` reads the segments again, one
+ * at a time, so that a long log does not have to fit in memory.
+ */
+
+import { CorruptionError, reasonOf } from '../base/errors.ts';
+import type { Filesystem } from '../storage/filesystem.ts';
+import type { CellImage, CheckpointIntent, OwedBatch, OwedEntry } from './entries.ts';
+import { decodeSegmentHeader, isRecordIntact, SEGMENT_HEADER_BYTES } from './format.ts';
+import {
+  decodeRecord,
+  type LogEntry,
+  newDefinitions,
+  type SegmentDefinitions,
+} from './record-entries.ts';
+import {
+  type AlignedBlock,
+  findIntact,
+  type Gap,
+  type OpenSegment,
+  type RecordPlace,
+  readAligned,
+  walkSegment,
+} from './segment-walk.ts';
+import { listSegments, type SegmentFile } from './segments.ts';
+
+export interface LogGroup {
+  readonly sequence: bigint;
+  /** Segment file and where the record begins. */
+  readonly path: string;
+  readonly offset: number;
+  readonly entries: readonly LogEntry[];
+}
+
+export interface SegmentReport {
+  readonly path: string;
+  readonly number: number;
+  /** Something in it could not be read: kept for repair when the log goes. */
+  readonly isDamaged: boolean;
+}
+
+export interface LogContents {
+  /** Groups in order, also those a checkpoint covers. May be iterated again; reads from disk. */
+  readonly groups: Iterable<LogGroup>;
+  readonly groupCount: number;
+  readonly damage: readonly CorruptionError[];
+  /** Sequence of the last record; 0 for no log. */
+  readonly lastSequence: bigint;
+  /** Groups up to this one are in the year files. */
+  readonly checkpointed: bigint;
+  /** What triggers were still to be told of those groups when the newest completed checkpoint was. */
+  readonly owed: readonly OwedBatch[];
+  /** What a checkpoint that did not complete may have overwritten, as it was before. */
+  readonly interruptedCells: readonly CellImage[];
+  /** Bytes of the record a crash cut off, as far as they can be told. */
+  readonly tornBytes: number;
+  /** All segment files, also unused ones, ascending. */
+  readonly segments: readonly SegmentReport[];
+}
+
+interface ReadState {
+  readonly gaps: (Gap & { readonly path: string })[];
+  readonly damage: CorruptionError[];
+  readonly damagedPaths: Set<string>;
+  readonly intents: CheckpointIntent[];
+  /** Of a checkpoint whose completion was not read yet. */
+  owedUnderWay: OwedEntry[];
+  owed: readonly OwedBatch[];
+  groupCount: number;
+  checkpointed: bigint;
+  firstSequence: bigint;
+  tornBytes: number;
+}
+
+interface IndexedSegment {
+  readonly file: SegmentFile;
+  readonly records: readonly RecordPlace[];
+}
+
+/** Reads all segments of `root`. Never throws for what is on disk. */
+export function readLog(root: string, filesystem: Filesystem): LogContents {
+  const state: ReadState = {
+    damage: [],
+    damagedPaths: new Set(),
+    intents: [],
+    owedUnderWay: [],
+    owed: [],
+    gaps: [],
+    groupCount: 0,
+    checkpointed: 0n,
+    firstSequence: 0n,
+    tornBytes: 0,
+  };
+  const files = listOrReport(root, filesystem, state);
+  const indexed: IndexedSegment[] = [];
+  let expected: bigint | undefined;
+  let current = nextUsed(files, 0, 0n, filesystem, state);
+  state.firstSequence = current?.segment.firstSequence ?? 0n;
+  while (current !== undefined) {
+    const { segment, at } = current;
+    expected ??= segment.firstSequence;
+    if (segment.firstSequence < expected)
+      report(state, segment.file.path, 0, `it begins with record ${segment.firstSequence} again`);
+    const next = nextUsed(files, at + 1, expected, filesystem, state);
+    const { block, file } = segment;
+    const definitions = newDefinitions();
+    const walked = walkSegment(segment, expected, next?.segment.firstSequence, {
+      onRecord: (place) => takeRecord(block, place, definitions, state, file.path),
+      onDamage: (offset, reason) => report(state, file.path, offset, reason),
+    });
+    if (walked.gap !== undefined) state.gaps.push({ ...walked.gap, path: file.path });
+    state.tornBytes += walked.tornBytes;
+    indexed.push({ file, records: walked.records });
+    expected = walked.expected;
+    current = next;
+  }
+  // Segments are removed without a sync, so a power cut can bring one of several back: what is
+  // missing behind it is no loss as long as a checkpoint covers it.
+  for (const { path, offset, reason, until } of state.gaps)
+    if (until > state.checkpointed) report(state, path, offset, reason);
+  const interrupted = interruptedCells(state);
+  return {
+    groups: { [Symbol.iterator]: () => iterateGroups(indexed, filesystem) },
+    groupCount: state.groupCount,
+    damage: state.damage,
+    lastSequence: expected === undefined ? 0n : expected - 1n,
+    checkpointed: state.checkpointed,
+    owed: state.owed,
+    interruptedCells: interrupted,
+    tornBytes: state.tornBytes,
+    segments: files.map(({ path, number }) => ({
+      path,
+      number,
+      isDamaged: state.damagedPaths.has(path),
+    })),
+  };
+}
+
+// ---- segments -----------------------------------------------------------------------------------
+
+function listOrReport(
+  root: string,
+  filesystem: Filesystem,
+  state: ReadState,
+): readonly SegmentFile[] {
+  try {
+    return listSegments(root, filesystem);
+  } catch (cause) {
+    report(state, root, 0, reasonOf(cause));
+    return [];
+  }
+}
+
+/** The first segment at or after `from` that was used in this life of its file. */
+function nextUsed(
+  files: readonly SegmentFile[],
+  from: number,
+  expected: bigint,
+  filesystem: Filesystem,
+  state: ReadState,
+): { readonly segment: OpenSegment; readonly at: number } | undefined {
+  for (const [at, file] of files.entries()) {
+    if (at < from) continue;
+    try {
+      const segment = openSegment(file, expected, filesystem, state);
+      if (segment !== undefined) return { segment, at };
+    } catch (cause) {
+      report(state, file.path, 0, reasonOf(cause));
+    }
+  }
+  return undefined;
+}
+
+function openSegment(
+  file: SegmentFile,
+  expected: bigint,
+  filesystem: Filesystem,
+  state: ReadState,
+): OpenSegment | undefined {
+  const block = readAligned(file.path, filesystem);
+  const header = decodeSegmentHeader(block);
+  if (header === 'unused') return undefined;
+  if (header !== undefined) {
+    // A file under a new name with its old header waits to be used again: stale, all of it.
+    if (header.number !== file.number) return undefined;
+    if (header.checkpointed > state.checkpointed) state.checkpointed = header.checkpointed;
+    return { file, block, logId: header.logId, firstSequence: header.firstSequence };
+  }
+  report(state, file.path, 0, 'its header is not readable');
+  // Records of an earlier use of the file have lower sequences.
+  const first = findIntact(block, SEGMENT_HEADER_BYTES, ({ sequence }) => sequence >= expected);
+  if (first === undefined) return undefined;
+  const { logId, sequence } = first.header;
+  return { file, block, logId, firstSequence: sequence };
+}
+
+function report(state: ReadState, path: string, offset: number, reason: string): void {
+  state.damage.push(new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason }));
+  state.damagedPaths.add(path);
+}
+
+// ---- records ------------------------------------------------------------------------------------
+
+function takeRecord(
+  block: AlignedBlock,
+  place: RecordPlace,
+  definitions: SegmentDefinitions,
+  state: ReadState,
+  path: string,
+): void {
+  const contents = decodeRecord(block, place, definitions, (offset, reason) =>
+    report(state, path, offset, reason),
+  );
+  if (contents.entries.length > 0) state.groupCount++;
+  state.intents.push(...contents.intents);
+  state.owedUnderWay.push(...contents.owed);
+  const { completed } = contents;
+  if (completed === undefined) return;
+  if (completed > state.checkpointed) state.checkpointed = completed;
+  // What is owed lies before its completion, and each completion says all that is. By their order,
+  // not by their sequence: a server that is idle completes the same sequence again.
+  state.owed = state.owedUnderWay
+    .filter(({ sequence }) => sequence === completed)
+    .map(({ batch }) => batch);
+  state.owedUnderWay = [];
+}
+
+function* iterateGroups(
+  indexed: readonly IndexedSegment[],
+  filesystem: Filesystem,
+): Generator<LogGroup, void> {
+  for (const { file, records } of indexed) {
+    const block = readAligned(file.path, filesystem);
+    const definitions = newDefinitions();
+    for (const place of records) {
+      if (!isRecordIntact(block, place.offset, place.header))
+        throw new CorruptionError('MKTS_WAL_CORRUPT', {
+          path: file.path,
+          offset: place.offset,
+          reason: 'it changed while it was read',
+        });
+      // What is not readable was reported by the first pass.
+      const { entries } = decodeRecord(block, place, definitions, () => undefined);
+      if (entries.length === 0) continue;
+      const { sequence } = place.header;
+      yield { sequence, path: file.path, offset: place.offset, entries };
+    }
+  }
+}
+
+/**
+ * Pre-images of checkpoints that did not complete. Of two of the same cell the older counts: the
+ * newer may have been taken after the first attempt had overwritten it.
+ */
+function interruptedCells(state: ReadState): readonly CellImage[] {
+  // Segments only go once a checkpoint is complete, so one whose groups are gone is.
+  for (const { sequence, previous } of state.intents)
+    if (
+      previous > 0n &&
+      state.firstSequence > previous + 1n &&
+      sequence > state.checkpointed &&
+      state.damage.length === 0
+    )
+      state.checkpointed = sequence;
+  const cells = new Map<string, CellImage>();
+  for (const intent of state.intents) {
+    if (intent.sequence <= state.checkpointed) continue;
+    for (const cell of intent.cells) {
+      const place = `${cell.path}:${cell.offset}`;
+      if (!cells.has(place)) cells.set(place, cell);
+    }
+  }
+  return [...cells.values()];
+}

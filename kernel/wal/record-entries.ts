@@ -1,0 +1,179 @@
+/**
+ * What an intact record says: its entries, decoded and checked. The record's checksum is right by
+ * then, so an entry that is not what its kind says was written so; it is told and left out, and the
+ * others count. Nothing throws.
+ */
+
+import { ROW_BLOCK_HEADER_BYTES, rowBlockBytes } from '../base/row-block.ts';
+import { rowShapesOf } from '../base/schema.ts';
+import {
+  type BucketDefinition,
+  type CheckpointIntent,
+  decodeBucket,
+  decodeCheckpointComplete,
+  decodeCheckpointIntent,
+  decodeCreateYear,
+  decodeDestroy,
+  decodeOrigin,
+  decodeOwed,
+  type Origin,
+  type OwedEntry,
+} from './entries.ts';
+import { ENTRY_KINDS, RECORD_HEADER_BYTES } from './format.ts';
+import type { AlignedBlock, RecordPlace } from './segment-walk.ts';
+
+/** A row block where it lies. */
+export interface LogRows {
+  readonly buffer: ArrayBufferLike;
+  readonly view: DataView;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  /** Where the block begins; a multiple of 8. */
+  readonly offset: number;
+  readonly rowCount: number;
+}
+
+export type LogEntry =
+  | {
+      readonly kind: 'rows';
+      readonly bucket: BucketDefinition;
+      /** Undefined: the origin's definition is missing; the rows count all the same. */
+      readonly origin: Origin | undefined;
+      readonly block: LogRows;
+    }
+  | { readonly kind: 'create-year'; readonly bucket: BucketDefinition; readonly year: number }
+  | { readonly kind: 'destroy'; readonly path: string };
+
+/** What ids mean in one segment: grows as its records are read. */
+export interface SegmentDefinitions {
+  readonly buckets: Map<number, BucketDefinition>;
+  readonly origins: Map<number, Origin>;
+}
+
+export interface RecordContents {
+  readonly entries: LogEntry[];
+  readonly intents: CheckpointIntent[];
+  readonly owed: OwedEntry[];
+  /** The checkpoint it completes. */
+  completed: bigint | undefined;
+}
+
+export function newDefinitions(): SegmentDefinitions {
+  return { buckets: new Map(), origins: new Map() };
+}
+
+/** Entries of an intact record. One that is not what its kind says is reported and left out. */
+export function decodeRecord(
+  block: AlignedBlock,
+  { offset, header }: RecordPlace,
+  definitions: SegmentDefinitions,
+  onProblem: (offset: number, reason: string) => void,
+): RecordContents {
+  const contents: RecordContents = { entries: [], intents: [], owed: [], completed: undefined };
+  const end = offset + RECORD_HEADER_BYTES + header.bodyBytes;
+  let at = offset + RECORD_HEADER_BYTES;
+  let count = 0;
+  for (; at < end; count++) {
+    const bytes = block.view.getUint32(at, true);
+    if (bytes < 8 || bytes % 8 !== 0 || bytes > end - at) {
+      onProblem(at, `an entry of ${bytes} bytes does not fit its record`);
+      return contents;
+    }
+    const problem = takeEntry(block, at, definitions, contents);
+    if (problem !== undefined) onProblem(at, problem);
+    at += bytes;
+  }
+  if (count !== header.entryCount)
+    onProblem(offset, `it holds ${count} entries and says ${header.entryCount}`);
+  return contents;
+}
+
+/** Returns why an entry is not taken. */
+function takeEntry(
+  block: AlignedBlock,
+  at: number,
+  { buckets, origins }: SegmentDefinitions,
+  contents: RecordContents,
+): string | undefined {
+  const kind = block.view.getUint16(at + 4, true);
+  switch (kind) {
+    case ENTRY_KINDS.rows:
+      return takeRows(block, at, buckets, origins, contents);
+    case ENTRY_KINDS.bucket: {
+      const definition = decodeBucket(block, at);
+      if (definition === undefined) return 'a bucket definition is not readable';
+      buckets.set(definition.id, definition);
+      return undefined;
+    }
+    case ENTRY_KINDS.origin: {
+      const definition = decodeOrigin(block, at);
+      if (definition === undefined) return 'an origin definition is not readable';
+      origins.set(definition.id, definition.origin);
+      return undefined;
+    }
+    case ENTRY_KINDS.createYear: {
+      const entry = decodeCreateYear(block.view, at);
+      const bucket = entry === undefined ? undefined : buckets.get(entry.bucketId);
+      if (entry === undefined || bucket === undefined) return 'a new year is not readable';
+      contents.entries.push({ kind: 'create-year', bucket, year: entry.year });
+      return undefined;
+    }
+    case ENTRY_KINDS.destroy: {
+      const path = decodeDestroy(block, at);
+      if (path === undefined) return 'a destroyed path is not readable';
+      contents.entries.push({ kind: 'destroy', path });
+      return undefined;
+    }
+    case ENTRY_KINDS.checkpointIntent: {
+      const intent = decodeCheckpointIntent(block, at);
+      if (intent === undefined) return 'a checkpoint intent is not readable';
+      contents.intents.push(intent);
+      return undefined;
+    }
+    case ENTRY_KINDS.checkpointComplete: {
+      const sequence = decodeCheckpointComplete(block.view, at);
+      if (sequence === undefined) return 'a completed checkpoint is not readable';
+      contents.completed = sequence;
+      return undefined;
+    }
+    case ENTRY_KINDS.owed: {
+      const owed = decodeOwed(block, at);
+      if (owed === undefined) return 'what a trigger is owed is not readable';
+      contents.owed.push(owed);
+      return undefined;
+    }
+    default:
+      return `an entry is of unknown kind ${kind}`;
+  }
+}
+
+function takeRows(
+  block: AlignedBlock,
+  at: number,
+  buckets: ReadonlyMap<number, BucketDefinition>,
+  origins: ReadonlyMap<number, Origin>,
+  contents: RecordContents,
+): string | undefined {
+  const { view, bytes, words } = block;
+  const blockBytes = view.getUint32(at, true);
+  if (blockBytes < ROW_BLOCK_HEADER_BYTES) return 'a row block is shorter than its header';
+  const id = view.getUint32(at + 8, true);
+  const bucket = buckets.get(id);
+  if (bucket === undefined) return `rows of bucket ${id}, which is not defined`;
+  const rowCount = view.getUint32(at + 12, true);
+  const columnCount = view.getUint16(at + 6, true);
+  if (
+    columnCount !== rowShapesOf(bucket.schema).length ||
+    rowCount > blockBytes / 8 ||
+    rowBlockBytes(bucket.schema, rowCount) !== blockBytes
+  )
+    return `${rowCount} rows of ${columnCount} columns in ${blockBytes} bytes do not fit ${bucket.key.path}`;
+  const origin = origins.get(view.getUint32(at + 16, true));
+  contents.entries.push({
+    kind: 'rows',
+    bucket,
+    origin,
+    block: { buffer: bytes.buffer, view, bytes, words, offset: at, rowCount },
+  });
+  return undefined;
+}

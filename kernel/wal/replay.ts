@@ -1,0 +1,242 @@
+/**
+ * Start after a stop of any kind: brings the store to where the log says it was. Main thread, before
+ * anything else touches the store.
+ *
+ * How kernel.ts starts:
+ *
+ *   replay(own log) → replayReferenceLogs (reference-log.ts) → WalWriter.open(lastSequence + 1)
+ *   → catalog.beginWriteBack → writer.checkpointIntent(lastSequence, cells) → run
+ *   → writer.checkpointComplete(lastSequence, owed) → removeLog, retireReferenceLogs → writes are taken
+ *
+ * Order: the old segments go only when what they hold is in the year files, durably. A crash at any
+ * point before that replays them again, and the new log's intent undoes what the unfinished
+ * write-back did to index cells; so ticks, which are added and not overwritten, are there once.
+ *
+ * Damage isolates: what cannot be applied (a read-only bucket, another schema) is reported, its
+ * segment is kept for repair under another name, and everything else is applied.
+ */
+
+import { CorruptionError, MktsError } from '../base/errors.ts';
+import { epochAt, ROW_BLOCK_HEADER_BYTES } from '../base/row-block.ts';
+import { type BucketSchema, sameSchema } from '../base/schema.ts';
+import type { TimeBucketKey } from '../base/time-bucket-key.ts';
+import type { Filesystem } from '../storage/filesystem.ts';
+import {
+  type BucketDefinition,
+  type CellImage,
+  EPOCH_END,
+  EPOCH_MIN,
+  type OwedBatch,
+} from './entries.ts';
+import { type LogGroup, readLog, type SegmentReport } from './reader.ts';
+import type { LogEntry, LogRows } from './record-entries.ts';
+import { DAMAGED_SUFFIX } from './segments.ts';
+
+/** What replay needs of a bucket: storage/bucket.ts has it. */
+export interface ReplayBucket {
+  readonly key: TimeBucketKey;
+  readonly schema: BucketSchema;
+  /** Leaf directory, relative to the root. */
+  readonly directory: string;
+  readonly readOnlyReason: string | undefined;
+  readonly years: readonly number[];
+  apply(block: LogRows): void;
+}
+
+/** What replay needs of the store: storage/catalog.ts has it. */
+export interface ReplayStore {
+  bucket(path: string): ReplayBucket | undefined;
+  buckets(): readonly ReplayBucket[];
+  declare(key: TimeBucketKey, schema: BucketSchema): ReplayBucket;
+  /** Makes a year visible; a file of it that failed its check is set aside and begun anew. */
+  recreateYear(path: string, schema: BucketSchema, year: number): ReplayBucket;
+  destroy(path: string): void;
+  restoreCells(cells: readonly CellImage[]): void;
+}
+
+export interface ReplayOptions {
+  readonly root: string;
+  readonly filesystem: Filesystem;
+  readonly catalog: ReplayStore;
+  /** Called for each thing that is damaged or cannot be applied. */
+  onReport(error: CorruptionError): void;
+  /** Called for the rows of each block that is applied. */
+  onRows?(rows: AppliedRows): void;
+}
+
+/** Which times of a bucket rows were applied to: both ends inclusive, in Unix seconds. */
+export interface AppliedRows {
+  readonly key: string;
+  readonly fromSeconds: number;
+  readonly toSeconds: number;
+}
+
+export interface ReplayReport {
+  /** Groups and rows applied: those past the last checkpoint. */
+  readonly groups: number;
+  readonly rows: number;
+  /** Rows left out because the log destroys their bucket later. */
+  readonly destroyedRows: number;
+  /** Index cells put back to where they were before a checkpoint that did not complete. */
+  readonly restoredCells: number;
+  /** What triggers were still to be told of what is not replayed any more. */
+  readonly owed: readonly OwedBatch[];
+  /** Sequence of the last record; 0 for no log. The next log goes on after it. */
+  readonly lastSequence: bigint;
+  readonly damage: readonly CorruptionError[];
+  readonly tornBytes: number;
+  /** The segments read: for removeLog. */
+  readonly segments: readonly SegmentReport[];
+}
+
+/** Applies what the log holds past its last checkpoint. Throws StorageError if a disk fails. */
+export function replay(options: ReplayOptions): ReplayReport {
+  return new Replay(options).run();
+}
+
+/** Removes segments replay has read, oldest first, or keeps damaged ones under another name. */
+export function removeLog(
+  root: string,
+  filesystem: Filesystem,
+  segments: readonly SegmentReport[],
+): void {
+  for (const { path, isDamaged } of segments)
+    if (isDamaged) filesystem.rename(path, `${path}${DAMAGED_SUFFIX}`);
+    else filesystem.remove(path);
+  if (segments.length > 0) filesystem.syncDirectory(root);
+}
+
+class Replay {
+  readonly #options: ReplayOptions;
+  readonly #catalog: ReplayStore;
+  readonly #damage: CorruptionError[] = [];
+  readonly #damagedPaths = new Set<string>();
+  /** Path → sequence of the last group that destroys it. */
+  readonly #destroyedAt = new Map<string, bigint>();
+  #groups = 0;
+  #rows = 0;
+  #destroyedRows = 0;
+
+  constructor(options: ReplayOptions) {
+    this.#options = options;
+    this.#catalog = options.catalog;
+  }
+
+  run(): ReplayReport {
+    const { root, filesystem } = this.#options;
+    const log = readLog(root, filesystem);
+    for (const error of log.damage) this.#report(error);
+    // Order: before any group. The cells must lead to what was there before those groups.
+    if (log.interruptedCells.length > 0) this.#catalog.restoreCells(log.interruptedCells);
+    if (log.lastSequence > log.checkpointed) {
+      for (const group of log.groups)
+        if (group.sequence > log.checkpointed) this.#noteDestroyed(group);
+      for (const group of log.groups)
+        if (group.sequence > log.checkpointed) this.#applyGroup(group);
+    }
+    return {
+      groups: this.#groups,
+      rows: this.#rows,
+      destroyedRows: this.#destroyedRows,
+      restoredCells: log.interruptedCells.length,
+      owed: log.owed,
+      lastSequence: log.lastSequence,
+      damage: this.#damage,
+      tornBytes: log.tornBytes,
+      segments: log.segments.map((segment) => ({
+        ...segment,
+        isDamaged: segment.isDamaged || this.#damagedPaths.has(segment.path),
+      })),
+    };
+  }
+
+  #noteDestroyed({ sequence, entries }: LogGroup): void {
+    for (const entry of entries)
+      if (entry.kind === 'destroy') this.#destroyedAt.set(entry.path, sequence);
+  }
+
+  #applyGroup(group: LogGroup): void {
+    this.#groups++;
+    for (const entry of group.entries) {
+      try {
+        this.#applyEntry(group, entry);
+      } catch (error) {
+        if (!(error instanceof MktsError)) throw error;
+        const { path, offset } = group;
+        const reason = `${pathOf(entry)} of group ${group.sequence}: ${error.message}`;
+        this.#report(
+          new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason }, { cause: error }),
+        );
+        this.#damagedPaths.add(path);
+      }
+    }
+  }
+
+  #applyEntry({ sequence }: LogGroup, entry: LogEntry): void {
+    if (entry.kind === 'destroy') {
+      this.#catalog.destroy(entry.path);
+      return;
+    }
+    // A group's entries do not destroy what the same group writes: a request does one or the other.
+    if ((this.#destroyedAt.get(entry.bucket.key.path) ?? 0n) > sequence) {
+      if (entry.kind === 'rows') this.#destroyedRows += entry.block.rowCount;
+      return;
+    }
+    if (entry.kind === 'create-year') {
+      this.#createYear(entry.bucket, entry.year);
+      return;
+    }
+    const times = checkEpochs(entry.block);
+    this.#bucketOf(entry.bucket).apply(entry.block);
+    this.#options.onRows?.({ key: entry.bucket.key.path, ...times });
+    this.#rows += entry.block.rowCount;
+  }
+
+  #createYear(definition: BucketDefinition, year: number): void {
+    const { key, schema } = definition;
+    const known = this.#catalog.bucket(key.path);
+    if (known?.years.includes(year) === true) return;
+    // Its making may have been cut short: then the file is damaged, and all its rows are in the log.
+    this.#catalog.recreateYear(key.path, schema, year);
+    this.#bucketOf(definition);
+  }
+
+  /** The bucket a definition means: the one that is there, if it has that schema, or a new one. */
+  #bucketOf({ key, schema }: BucketDefinition): ReplayBucket {
+    const bucket = this.#catalog.bucket(key.path) ?? this.#catalog.declare(key, schema);
+    if (bucket.readOnlyReason !== undefined)
+      throw new MktsError('MKTS_BUCKET_READ_ONLY', {
+        key: key.path,
+        reason: bucket.readOnlyReason,
+      });
+    if (!sameSchema(bucket.schema, schema))
+      throw new MktsError('MKTS_BUCKET_READ_ONLY', {
+        key: key.path,
+        reason: 'its columns are not those the log has rows for',
+      });
+    return bucket;
+  }
+
+  #report(error: CorruptionError): void {
+    this.#damage.push(error);
+    this.#options.onReport(error);
+  }
+}
+
+function pathOf(entry: LogEntry): string {
+  return entry.kind === 'destroy' ? entry.path : entry.bucket.key.path;
+}
+
+/** The block's first and last time. A row outside the calendar would find no year. */
+function checkEpochs({ view, offset, rowCount }: LogRows): Omit<AppliedRows, 'key'> {
+  let fromSeconds = Number.POSITIVE_INFINITY;
+  let toSeconds = Number.NEGATIVE_INFINITY;
+  for (let row = 0; row < rowCount; row++) {
+    const epoch = epochAt(view, offset + ROW_BLOCK_HEADER_BYTES + 8 * row);
+    if (!(epoch >= EPOCH_MIN && epoch < EPOCH_END))
+      throw new MktsError('MKTS_EPOCH_RANGE', { epoch, row });
+    fromSeconds = Math.min(fromSeconds, epoch);
+    toSeconds = Math.max(toSeconds, epoch);
+  }
+  return { fromSeconds, toSeconds };
+}
