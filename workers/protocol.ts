@@ -4,6 +4,7 @@
  * (ring.ts, row-block.ts), network traffic by the broker (broker.ts), never through these calls.
  */
 
+import type { MessagePort } from 'node:worker_threads';
 import type { PlainError } from '../kernel/base/errors.ts';
 import type { PlainSchema } from '../kernel/base/schema.ts';
 
@@ -19,6 +20,15 @@ export interface WorkerStart {
   readonly ring: SharedArrayBuffer;
   /** Shared by all plugins: the kernel sleeps on it. */
   readonly doorbell: SharedArrayBuffer;
+  readonly ports: WorkerPorts;
+}
+
+/** The worker's ends, transferred. */
+export interface WorkerPorts {
+  /** The kernel calls PluginShape. */
+  readonly plugin: MessagePort;
+  /** The worker calls KernelShape. */
+  readonly kernel: MessagePort;
 }
 
 /** What a plugin says of itself before it runs. */
@@ -107,8 +117,11 @@ export interface PluginShape {
   load(): Promise<Outcome<PluginDescription>>;
   /** Checks `config` against the plugin's schema. No problems: the plugin may start. */
   configure(): Promise<readonly ConfigProblem[]>;
-  /** Starts it. For a bgworker settles when it ends; for a trigger when it is ready. */
-  start(): Promise<Outcome<void>>;
+  /**
+   * Starts it, with its line to the network broker (broker-client.ts), transferred. For a bgworker
+   * settles when it ends; for a trigger when it is ready.
+   */
+  start(line: MessagePort): Promise<Outcome<void>>;
   fire(batch: PlainBatch): Promise<Outcome<void>>;
   /** Aborts `ctx.signal` and waits for what is under way, then for the ring to be committed. */
   stop(): Promise<Outcome<void>>;
