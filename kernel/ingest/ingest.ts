@@ -1,0 +1,230 @@
+/**
+ * The door through which clients write: validates a request as a whole, encodes all of it into one
+ * group, and answers when that group is applied. Main thread only.
+ *
+ * Rows of plugins do not come this way but by their rings (drain.ts); both meet in the group that
+ * fills.
+ */
+
+import { type Column, columnNamed } from '../base/column-series.ts';
+import { RequestError, StorageError } from '../base/errors.ts';
+import { fitColumnsBy } from '../base/fit-columns.ts';
+import { BODY_BYTES_MAX, WAITING_WRITES_MAX } from '../base/limits.ts';
+import { encodeRowBlock, type RowBlockTarget, rowBlockBytes } from '../base/row-block.ts';
+import { type BucketSchema, checkSchema, NANOSECONDS_SHAPE } from '../base/schema.ts';
+import { parseNewTimeBucketKey, type TimeBucketKey } from '../base/time-bucket-key.ts';
+import type { Catalog } from '../storage/catalog.ts';
+import {
+  CREATE_YEAR_BYTES,
+  destroyBytes,
+  encodeCreateYear,
+  encodeDestroy,
+} from '../wal/entries.ts';
+import type { Committer } from './committer.ts';
+import { CLIENT_ORIGIN_ID } from './origins.ts';
+import type { TransactionGroup } from './transaction-group.ts';
+
+export interface WriteBatch {
+  readonly key: TimeBucketKey;
+  /** What the client thinks the bucket is; rules only if there is no bucket yet. */
+  readonly schema: BucketSchema;
+  /** In any order, with Epoch, and for ticks Nanoseconds. */
+  readonly columns: readonly Column[];
+  readonly rowCount: number;
+}
+
+interface FittedBatch {
+  readonly key: TimeBucketKey;
+  readonly schema: BucketSchema;
+  readonly columns: readonly Column[];
+  readonly rowCount: number;
+  readonly blockBytes: number;
+}
+
+/** A request that was checked, and what puts it into a group with room for it. */
+interface Prepared {
+  readonly bytes: number;
+  readonly encode: (group: TransactionGroup) => void;
+}
+
+export interface IngestOptions {
+  readonly catalog: Catalog;
+  readonly committer: Committer;
+  /** Values a client's write changed by a cast, per request. */
+  readonly onLossyCasts: (count: number) => void;
+}
+
+export class Ingest {
+  readonly #options: IngestOptions;
+  /** Requests that found no room in the filling group, in order. */
+  #waiting: (() => void)[] = [];
+  /** Removals that are not applied yet: writes to these keys wait for them. */
+  readonly #destroying = new Map<string, Promise<void>>();
+
+  constructor(options: IngestOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Writes rows to one or several buckets, all or nothing. Resolves when they are on disk and
+   * visible. Throws RequestError for what is wrong with them, StorageError if the log failed.
+   */
+  async write(batches: readonly WriteBatch[]): Promise<void> {
+    const filled = batches.filter(({ rowCount }) => rowCount > 0);
+    const paths = filled.map(({ key }) => key.path);
+    await this.#append(paths, () => {
+      const fitted = filled.map((batch) => this.#fit(batch));
+      return {
+        bytes: fitted.reduce((sum, { blockBytes }) => sum + blockBytes, 0),
+        encode: (group) => {
+          for (const { key, schema, columns, rowCount, blockBytes } of fitted) {
+            const bucket = this.#options.catalog.declare(key, schema);
+            const rows = { from: 0, to: rowCount };
+            encodeRowBlock(entryTarget(group), bucket.id, CLIENT_ORIGIN_ID, columns, rows);
+            group.push(blockBytes, rowCount);
+            group.buckets.add(bucket.id);
+          }
+          group.origins.add(CLIENT_ORIGIN_ID);
+        },
+      };
+    });
+  }
+
+  /** Makes an empty bucket with a file for `year`. Throws MKTS_BUCKET_EXISTS and bad shapes. */
+  async create(key: TimeBucketKey, schema: BucketSchema, year: number): Promise<void> {
+    checkSchema(schema);
+    await this.#append([key.path], () => {
+      const { catalog } = this.#options;
+      if (catalog.bucket(key.path)?.years.includes(year) === true)
+        throw new RequestError('MKTS_BUCKET_EXISTS', { key: key.path });
+      parseNewTimeBucketKey(key.path);
+      return {
+        bytes: CREATE_YEAR_BYTES,
+        encode: (group) => {
+          const bucket = catalog.declare(key, schema);
+          group.push(encodeCreateYear(entryTarget(group), bucket.id, year), 0);
+          group.buckets.add(bucket.id);
+        },
+      };
+    });
+  }
+
+  /** Removes a bucket with all its years. Throws MKTS_DESTROY_UNKNOWN if there is none. */
+  async destroy(path: string): Promise<void> {
+    await this.#append([path], () => {
+      if (this.#options.catalog.bucket(path) === undefined)
+        throw new RequestError('MKTS_DESTROY_UNKNOWN', { item: path.split('/')[0] });
+      return {
+        bytes: destroyBytes(path),
+        encode: (group) => {
+          group.push(encodeDestroy(entryTarget(group), path), 0);
+          // Order: from this moment until the removal is applied nothing for this key is queued.
+          const { promise, resolve } = Promise.withResolvers<void>();
+          this.#destroying.set(path, promise);
+          const settle = (): void => {
+            this.#destroying.delete(path);
+            resolve();
+          };
+          group.settlers.push({ applied: settle, failed: settle });
+        },
+      };
+    });
+  }
+
+  /** True while rows for a bucket must wait for its removal. */
+  isDestroying(path: string): boolean {
+    return this.#destroying.size > 0 && this.#destroying.has(path);
+  }
+
+  /** The kernel tells it when the filling group is empty again. */
+  onRoom(): void {
+    for (const retry of this.#waiting.splice(0)) retry();
+  }
+
+  #refuseIfStopped(): void {
+    const { stopped } = this.#options.committer;
+    if (stopped !== undefined)
+      throw new StorageError('MKTS_WRITES_STOPPED', { reason: stopped.message });
+  }
+
+  /**
+   * Puts entries into the group that fills, as a whole, and waits until they are applied. `prepare`
+   * checks the request against the buckets as they are at that moment, and throws what is wrong with
+   * it; it is asked again if the request had to wait, since the buckets may have changed meanwhile.
+   */
+  #append(paths: readonly string[], prepare: () => Prepared): Promise<void> {
+    const { committer } = this.#options;
+    return new Promise((resolve, reject) => {
+      const attempt = (): void => {
+        try {
+          this.#refuseIfStopped();
+          const removal = paths.map((path) => this.#destroying.get(path)).find(Boolean);
+          if (removal !== undefined) {
+            void removal.then(attempt);
+            return;
+          }
+          const { bytes, encode } = prepare();
+          if (bytes === 0) {
+            resolve();
+            return;
+          }
+          if (bytes > BODY_BYTES_MAX)
+            throw new RequestError('MKTS_BODY_TOO_LARGE', { maxBytes: BODY_BYTES_MAX, bytes });
+          if (committer.filling.isEmpty) committer.enlargeFilling(bytes);
+          if (!committer.filling.hasRoom(bytes)) {
+            this.#waiting.push(attempt);
+            return;
+          }
+          encode(committer.filling);
+          committer.filling.settlers.push({ applied: () => resolve(), failed: reject });
+          committer.kick();
+        } catch (error) {
+          reject(error);
+        }
+      };
+      // Order: who waits already goes first.
+      if (this.#waiting.length === 0) attempt();
+      else if (this.#waiting.length < WAITING_WRITES_MAX) this.#waiting.push(attempt);
+      else reject(new RequestError('MKTS_OVERLOADED', { reason: 'too many writes wait' }));
+    });
+  }
+
+  /** Everything that can be wrong with a batch is found here, before anything is queued. */
+  #fit({ key, schema, columns, rowCount }: WriteBatch): FittedBatch {
+    const { catalog, onLossyCasts } = this.#options;
+    const bucket = catalog.known(key.path);
+    if (bucket === undefined) {
+      checkSchema(schema);
+      parseNewTimeBucketKey(key.path);
+    } else if (bucket.readOnlyReason !== undefined) {
+      const reason = bucket.readOnlyReason;
+      throw new RequestError('MKTS_BUCKET_READ_ONLY', { key: key.path, reason });
+    }
+    const stored = bucket?.schema ?? schema;
+    const given = withoutUnstoredNanoseconds(stored, schema, columns);
+    const fitted = fitColumnsBy('reference', stored, given, rowCount);
+    if (fitted.lossyCount > 0) onLossyCasts(fitted.lossyCount);
+    const blockBytes = rowBlockBytes(stored, rowCount);
+    return { key, schema: stored, columns: fitted.columns, rowCount, blockBytes };
+  }
+}
+
+/** The place of the next entry of a group. */
+function entryTarget({ view, bytes, end }: TransactionGroup): RowBlockTarget {
+  return { view, bytes, offset: end };
+}
+
+/** A tick write to a bucket of bars keeps one row per interval and loses its Nanoseconds. */
+function withoutUnstoredNanoseconds(
+  stored: BucketSchema,
+  given: BucketSchema,
+  columns: readonly Column[],
+): readonly Column[] {
+  const { name } = NANOSECONDS_SHAPE;
+  const unstored =
+    given.recordType === 'variable' &&
+    stored.recordType === 'fixed' &&
+    columnNamed({ rowCount: 0, columns }, name) !== undefined &&
+    !stored.columns.some((column) => column.name === name);
+  return unstored ? columns.filter((column) => column.name !== name) : columns;
+}

@@ -1,0 +1,145 @@
+/** The way of a record without a server: store, log and committer over a temporary directory. */
+
+import { onTestFinished } from 'vitest';
+import type { PluginError } from '../../kernel/base/errors.ts';
+import { encodeRowBlock, rowBlockBytes } from '../../kernel/base/row-block.ts';
+import { type BucketSchema, EPOCH_SHAPE } from '../../kernel/base/schema.ts';
+import { parseTimeBucketKey } from '../../kernel/base/time-bucket-key.ts';
+import { UTC } from '../../kernel/base/zone.ts';
+import { Committer } from '../../kernel/ingest/committer.ts';
+import { Drain, type RingSource, type Series } from '../../kernel/ingest/drain.ts';
+import { Ingest } from '../../kernel/ingest/ingest.ts';
+import { Origins } from '../../kernel/ingest/origins.ts';
+import { Watermarks } from '../../kernel/ingest/watermarks.ts';
+import { Catalog } from '../../kernel/storage/catalog.ts';
+import { realFilesystem } from '../../kernel/storage/filesystem.ts';
+import { inProcessLogSync, type LogSync } from '../../kernel/wal/log-sync.ts';
+import { WalWriter } from '../../kernel/wal/writer.ts';
+import { Doorbell } from '../../workers/doorbell.ts';
+import { createRing, RingReader, RingWriter } from '../../workers/ring.ts';
+import { temporaryDirectory } from './temporary-directory.ts';
+
+export interface Ingestion {
+  readonly catalog: Catalog;
+  readonly wal: WalWriter;
+  readonly watermarks: Watermarks;
+  readonly committer: Committer;
+  readonly ingest: Ingest;
+  readonly drain: Drain;
+  readonly fatal: Error[];
+  /** A plugin's ring the drain reads; `refused` is what it made of it. */
+  tap(series: readonly Series[]): {
+    writer: RingWriter;
+    reader: RingReader;
+    refused: PluginError[];
+  };
+}
+
+/** `wrap` may put something between the log and the disk. */
+export async function startIngestion(
+  wrap: (sync: LogSync) => LogSync = (sync) => sync,
+): Promise<Ingestion> {
+  const root = temporaryDirectory();
+  const catalog = Catalog.open({
+    root,
+    filesystem: realFilesystem,
+    zone: UTC,
+    compressTicks: true,
+    tickReadMode: 'exact',
+    onDamage: (error) => {
+      throw error;
+    },
+  });
+  const origins = new Origins();
+  const wal = await WalWriter.open({
+    root,
+    sync: wrap(inProcessLogSync(realFilesystem)),
+    filesystem: realFilesystem,
+    nextSequence: 1n,
+    definitions: {
+      bucket(id) {
+        const bucket = catalog.bucketById(id);
+        if (bucket === undefined) throw new RangeError(`no bucket ${id}`);
+        return { path: bucket.key.path, schema: bucket.schema };
+      },
+      origin: (id) => origins.get(id),
+    },
+  });
+  const watermarks = new Watermarks(0n);
+  const fatal: Error[] = [];
+  const committer: Committer = new Committer({
+    wal,
+    catalog,
+    watermarks,
+    durability: 'fsync',
+    onApplied: () => undefined,
+    onRoom: () => ingest.onRoom(),
+    onFatal: (error) => fatal.push(error),
+  });
+  const ingest = new Ingest({ catalog, committer, onLossyCasts: () => undefined });
+  const doorbell = new Doorbell();
+  const drain = new Drain({
+    catalog,
+    committer,
+    doorbell,
+    isDestroying: (path) => ingest.isDestroying(path),
+    pendingLogBytes: () => wal.pendingBytes,
+  });
+  drain.start();
+  onTestFinished(async () => {
+    doorbell.ring();
+    await drain.stop();
+    catalog.close();
+  });
+  return {
+    catalog,
+    wal,
+    watermarks,
+    committer,
+    ingest,
+    drain,
+    fatal,
+    tap(series) {
+      const shared = createRing(1024 * 1024);
+      const refused: PluginError[] = [];
+      const reader = new RingReader(shared, 'test');
+      const source: RingSource = {
+        plugin: 'test',
+        originId: origins.add({ kind: 'plugin', name: 'test', generation: 1 }),
+        reader,
+        series: (id) => series[id],
+        onInvalid: (error) => refused.push(error),
+      };
+      drain.add(source);
+      return { writer: new RingWriter(shared, () => doorbell.ring()), reader, refused };
+    },
+  };
+}
+
+/** A series of bars with one f8 column, `Close`. */
+export function closes(path: string, columns: BucketSchema['columns']): Series {
+  return { key: parseTimeBucketKey(path), schema: { recordType: 'fixed', columns } };
+}
+
+/** Puts a frame into a ring; `spoil` may change its bytes before they are handed over. */
+export function sendFrame(
+  writer: RingWriter,
+  seriesId: number,
+  schema: BucketSchema,
+  epochs: readonly number[],
+  spoil: (view: DataView, offset: number) => void = () => undefined,
+): void {
+  const bytes = rowBlockBytes(schema, epochs.length);
+  const target = writer.tryWrite(bytes);
+  if (target === undefined) throw new Error('the ring has room');
+  const columns = [
+    { name: 'Epoch', data: BigInt64Array.from(epochs, BigInt) },
+    ...schema.columns.map(({ name }) => ({ name, data: Float64Array.from(epochs) })),
+  ].map((column, at) => ({
+    ...column,
+    type: at === 0 ? EPOCH_SHAPE.type : (schema.columns[at - 1]?.type ?? EPOCH_SHAPE.type),
+  }));
+  encodeRowBlock(target, seriesId, 0, columns, { from: 0, to: epochs.length });
+  spoil(target.view, target.offset);
+  writer.commit();
+}
