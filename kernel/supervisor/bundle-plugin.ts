@@ -1,0 +1,248 @@
+/**
+ * Makes one CommonJS text of a plugin and everything it imports, for a worker that has no module
+ * loader. Main thread; esbuild works in its own process.
+ *
+ * What a plugin may import: its own files and npm dependencies, `mkts/sdk` (or our sdk.ts by its
+ * path) and `zod`, which is always the server's own copy, so that a plugin needs nothing installed.
+ * A builtin of Node, a URL, or anything else that would be left to load at run time is refused here,
+ * before any of the plugin's code runs.
+ */
+
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createRequire, isBuiltin } from 'node:module';
+import { basename, dirname, join, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { BuildFailure, Metafile, OnResolveArgs, Plugin } from 'esbuild';
+import { build } from 'esbuild';
+import { PluginError, reasonOf } from '../base/errors.ts';
+import { BUNDLE_ERRORS_MAX, BUNDLES_KEPT_MAX } from '../base/limits.ts';
+
+export interface Bundle {
+  /** CommonJS: `module.exports.default` is the plugin. Ends in an inline source map. */
+  readonly code: string;
+  /** Under this name the code is compiled: the map's sources are relative to it. No such file. */
+  readonly filename: string;
+  /** The plugin's own files, absolute: when one changes, the bundle is out of date. */
+  readonly inputs: readonly string[];
+}
+
+export interface BundleRequest {
+  /** Of the entry of mkts.yml: errors name it. */
+  readonly name: string;
+  /** Absolute path of the plugin's entry. */
+  readonly file: string;
+}
+
+/** `.ts` in the sources, `.js` in the built package. */
+const OWN_SUFFIX: string = import.meta.url.endsWith('.ts') ? '.ts' : '.js';
+/** The directory of kernel, workers and plugins. */
+const OWN_DIRECTORY: string = fileURLToPath(new URL('../..', import.meta.url));
+const SDK_FILE: string = join(OWN_DIRECTORY, 'plugins', `sdk${OWN_SUFFIX}`);
+/** Parts of the server no plugin may carry a copy of. */
+const PRIVATE_DIRECTORIES: readonly string[] = ['kernel', 'workers', 'config'].map(
+  (part) => join(OWN_DIRECTORY, part) + sep,
+);
+
+/** The server's copy, wherever npm put it. */
+const ZOD_DIRECTORY: string =
+  dirname(createRequire(import.meta.url).resolve('zod/package.json')) + sep;
+/** More than a tick of any file system's clock. */
+const FILE_CLOCK_MS = 100;
+
+interface KeptBundle {
+  readonly bundle: Bundle;
+  /** Of all inputs' names and contents. */
+  readonly digest: string;
+}
+
+/** By entry file; the oldest goes first. Several entries of one module, and restarts, share one. */
+const kept = new Map<string, KeptBundle>();
+
+/**
+ * Throws MKTS_PLUGIN_BUILD (with file:line:column) and MKTS_PLUGIN_IMPORT. The same files give the
+ * same bundle without being built again.
+ */
+export async function bundlePlugin({ name, file }: BundleRequest): Promise<Bundle> {
+  const known = kept.get(file);
+  if (known !== undefined && (await digestOf(known.bundle.inputs)) === known.digest)
+    return known.bundle;
+  kept.delete(file);
+  const startedMs = Date.now();
+  const bundle = await buildBundle(name, file);
+  const digest = await settledDigestOf(bundle.inputs, startedMs);
+  if (digest !== undefined) kept.set(file, { bundle, digest });
+  for (const oldest of kept.keys()) {
+    if (kept.size <= BUNDLES_KEPT_MAX) break;
+    kept.delete(oldest);
+  }
+  return bundle;
+}
+
+async function buildBundle(name: string, file: string): Promise<Bundle> {
+  const directory = dirname(file);
+  const filename = join(directory, `${basename(file)}.bundle.cjs`);
+  const refused: RefusedImport[] = [];
+  const result = await build({
+    absWorkingDir: directory,
+    entryPoints: [file],
+    outfile: filename,
+    write: false,
+    bundle: true,
+    format: 'cjs',
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+    target: 'node22',
+    sourcemap: 'inline',
+    // Stack traces need names and lines, not texts: zod's sources are larger than any plugin.
+    sourcesContent: false,
+    metafile: true,
+    logLevel: 'silent',
+    // A tsconfig.json near the plugin is for its author's editor; it shall not change what runs.
+    tsconfigRaw: {},
+    plugins: [importRules(refused)],
+  }).catch((cause: unknown) => {
+    throw new PluginError(
+      'MKTS_PLUGIN_BUILD',
+      { plugin: name, reason: buildReason(cause) },
+      {
+        cause,
+      },
+    );
+  });
+  const { metafile } = result;
+  const inputs = inputFiles(metafile, directory);
+  const [first, ...others] = [...refused, ...privateInputs(inputs), ...leftToLoad(metafile)];
+  if (first !== undefined)
+    throw new PluginError('MKTS_PLUGIN_IMPORT', {
+      plugin: name,
+      import: first.path,
+      file: first.importer ?? importerOf(metafile, directory, first.path) ?? file,
+      others: others.length > 0 ? others.map(({ path }) => path).join(', ') : undefined,
+    });
+  return {
+    code: result.outputFiles[0]?.text ?? '',
+    filename,
+    inputs: inputs.filter((input) => !isOwn(input)),
+  };
+}
+
+interface RefusedImport {
+  readonly path: string;
+  /** Undefined: not known at that point. */
+  readonly importer: string | undefined;
+}
+
+/** Parts of the server among a plugin's files: it would run a copy of them, beside the real ones. */
+function privateInputs(inputs: readonly string[]): readonly RefusedImport[] {
+  return inputs
+    .filter((input) => PRIVATE_DIRECTORIES.some((part) => input.startsWith(part)))
+    .map((path) => ({ path, importer: undefined }));
+}
+
+/** Imports esbuild leaves for the run time by itself: URLs, `require.resolve`. */
+function leftToLoad(metafile: Metafile): readonly RefusedImport[] {
+  return Object.values(metafile.outputs)
+    .flatMap(({ imports }) => imports)
+    .filter(({ path, external }) => external === true && !isBuiltin(path))
+    .map(({ path }) => ({ path, importer: undefined }));
+}
+
+/** Marks what `importRules` asks esbuild itself, so that it does not ask again. */
+const ASKED = Symbol('asked by importRules');
+
+/**
+ * Resolves the SDK and zod to ours, and notes builtins of Node instead of failing to find them. An
+ * npm dependency may bring a zod of another version, and packages named like builtins (`events`).
+ */
+function importRules(refused: RefusedImport[]): Plugin {
+  return {
+    name: 'mkts-imports',
+    setup({ onResolve, resolve: ask }) {
+      const installed = async ({ path, kind, resolveDir, importer }: OnResolveArgs) => {
+        const found = await ask(path, { kind, resolveDir, importer, pluginData: ASKED });
+        return found.errors.length === 0 && !found.external ? found : undefined;
+      };
+      onResolve({ filter: /^mkts\/sdk$/ }, () => ({ path: SDK_FILE }));
+      onResolve({ filter: /^zod(\/|$)/ }, async (args) => {
+        if (args.pluginData === ASKED) return undefined;
+        const theirs = /[\\/]node_modules[\\/]/.test(args.importer)
+          ? await installed(args)
+          : undefined;
+        return theirs ?? (await installed({ ...args, resolveDir: dirname(SDK_FILE) }));
+      });
+      onResolve({ filter: /^[a-z]/ }, async (args) => {
+        if (args.pluginData === ASKED || args.kind === 'entry-point' || !isBuiltin(args.path))
+          return undefined;
+        const theirs = args.path.startsWith('node:') ? undefined : await installed(args);
+        if (theirs !== undefined) return theirs;
+        refused.push({ path: args.path, importer: args.importer });
+        return { path: args.path, external: true };
+      });
+    },
+  };
+}
+
+function inputFiles(metafile: Metafile, directory: string): readonly string[] {
+  // A namespace ('disabled:…') is not a file.
+  return Object.keys(metafile.inputs)
+    .filter((input) => !/^[a-z-]{2,}:/.test(input))
+    .map((input) => resolve(directory, input));
+}
+
+function importerOf(metafile: Metafile, directory: string, path: string): string | undefined {
+  for (const [input, { imports }] of Object.entries(metafile.inputs))
+    if (imports.some((each) => each.path === path || resolve(directory, each.path) === path))
+      return resolve(directory, input);
+  return undefined;
+}
+
+/** Ours never changes while the server runs; nobody needs to watch it. */
+function isOwn(input: string): boolean {
+  return input === SDK_FILE || input.startsWith(ZOD_DIRECTORY);
+}
+
+/** Undefined if a file is gone or cannot be read: the build that follows says so, with its line. */
+async function digestOf(files: readonly string[]): Promise<string | undefined> {
+  const hash = createHash('sha256');
+  try {
+    for (const file of files)
+      hash
+        .update(file)
+        .update('\0')
+        .update(await readFile(file));
+  } catch {
+    return undefined;
+  }
+  return hash.digest('hex');
+}
+
+/**
+ * The digest to keep a bundle under: undefined if a file is so new that it may have changed while
+ * it was built, unseen by the clock of the file system.
+ */
+async function settledDigestOf(
+  files: readonly string[],
+  startedMs: number,
+): Promise<string | undefined> {
+  for (const file of files) {
+    const modifiedMs = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+    if (modifiedMs === undefined || modifiedMs > startedMs - FILE_CLOCK_MS) return undefined;
+  }
+  return digestOf(files);
+}
+
+function buildReason(cause: unknown): string {
+  const errors = (cause as Partial<BuildFailure>).errors;
+  if (errors === undefined) return reasonOf(cause);
+  const texts = errors
+    .slice(0, BUNDLE_ERRORS_MAX)
+    .map(({ text, location }) =>
+      location === null
+        ? text
+        : `${location.file}:${location.line}:${location.column + 1}: ${text}`,
+    );
+  if (errors.length > texts.length) texts.push(`and ${errors.length - texts.length} more`);
+  return texts.join('; ');
+}

@@ -1,0 +1,68 @@
+/** What the supervisor is told of a plugin, and the small interfaces it leans on. Types only. */
+
+import type { MessagePort } from 'node:worker_threads';
+import type { RingReader } from '../../workers/ring.ts';
+import type { SeriesTarget } from './kernel-api.ts';
+
+/** One entry of mkts.yml: one worker, even where two entries name one module. */
+export interface PluginEntry {
+  /** Unique. */
+  readonly name: string;
+  readonly kind: 'bgworker' | 'trigger';
+  readonly module: string;
+  readonly config: unknown;
+  /** Hosts the operator grants it, besides those it declares. */
+  readonly network?: readonly string[];
+  /** Soft limit of its memory; default WORKER_MEMORY_SOFT_MB. */
+  readonly memoryMb?: number;
+  /** The server does not start unless it runs. */
+  readonly required?: boolean;
+  /** Where a path into `config` stands: 'mkts.yml:14:15'. */
+  locate(path: readonly (string | number)[]): string;
+  /** The same place as a path: 'triggers[0].config.filter'. */
+  pathOf?(path: readonly (string | number)[]): string;
+}
+
+/** As pino: fields, then text. */
+export interface Log {
+  debug(fields: Readonly<Record<string, unknown>>, message: string): void;
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+  error(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface SupervisorClock {
+  /** Milliseconds, never going back. */
+  nowMs(): number;
+  /** Resolves after `ms`, or as soon as the signal aborts. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+/** The network broker, as the supervisor sees it. */
+export interface Network {
+  /** The worker's end of a new line; what was there under this name before has ended. */
+  register(plugin: string, grants: readonly string[]): MessagePort;
+  unregister(plugin: string): void;
+}
+
+/** What the drain reads: one generation of one plugin. */
+export interface PluginFeed {
+  readonly plugin: string;
+  /** Grows with every worker of the entry. */
+  readonly generation: number;
+  readonly ring: RingReader;
+  /** The bucket behind a frame's series; undefined: the worker never opened it. */
+  series(seriesId: number): SeriesTarget | undefined;
+}
+
+/** Bounds of limits.ts a test may narrow. */
+export interface SupervisorLimits {
+  readonly heartbeatTimeoutMs: number;
+  readonly memorySoftMb: number;
+  readonly sampleMs: number;
+  readonly restartDelayMs: number;
+  readonly restartsMax: number;
+  readonly stopTimeoutMs: number;
+  readonly callTimeoutMs: number;
+  readonly triggerTimeoutMs: number;
+}

@@ -1,0 +1,45 @@
+/** What the kernel does for plugins, on the store: behind kernel-api.ts. Main thread. */
+
+import type { PlainMetric } from '../../workers/protocol.ts';
+import type { ColumnSeries } from '../base/column-series.ts';
+import { RequestError } from '../base/errors.ts';
+import { type BucketSchema, EPOCH_SHAPE } from '../base/schema.ts';
+import { parseNewTimeBucketKey, type TimeBucketKey } from '../base/time-bucket-key.ts';
+import type { Catalog } from '../storage/catalog.ts';
+import type { KernelFunctions, PluginQuery } from './kernel-api.ts';
+
+const NO_ROWS: ColumnSeries = {
+  rowCount: 0,
+  columns: [{ ...EPOCH_SHAPE, data: new BigInt64Array(0) }],
+};
+
+export function pluginFunctions(
+  catalog: Catalog,
+  metric: (plugin: string, metric: PlainMetric) => void,
+): KernelFunctions {
+  return {
+    openBucket(key: TimeBucketKey, schema: BucketSchema) {
+      const bucket = catalog.known(key.path);
+      if (bucket?.readOnlyReason !== undefined)
+        throw new RequestError('MKTS_BUCKET_READ_ONLY', {
+          key: key.path,
+          reason: bucket.readOnlyReason,
+        });
+      // A bucket is declared by its first row, not by the wish to write one.
+      if (bucket === undefined) parseNewTimeBucketKey(key.path);
+      return { schema: bucket?.schema ?? schema };
+    },
+    async query({ key, from, to, limit, oldest, columns }: PluginQuery) {
+      const range = {
+        fromEnd: !oldest,
+        ...(from === undefined ? {} : { fromSeconds: from }),
+        ...(to === undefined ? {} : { toSeconds: to }),
+        ...(limit === undefined ? {} : { limit }),
+        ...(columns === undefined ? {} : { columns }),
+      };
+      return (await catalog.bucket(key.path)?.scan(range)) ?? NO_ROWS;
+    },
+    lastRow: (key: TimeBucketKey) => catalog.bucket(key.path)?.lastRow() ?? NO_ROWS,
+    metric,
+  };
+}
