@@ -28,15 +28,3 @@ export function columnBytes(
 ): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset + from, count);
 }
-
-/** Rows [from, to) of a series, without copying. */
-export function sliceRows(series: ColumnSeries, from: number, to: number): ColumnSeries {
-  return {
-    rowCount: to - from,
-    columns: series.columns.map(({ name, type, data }) => ({
-      name,
-      type,
-      data: data.subarray(from * type.lanes, to * type.lanes),
-    })),
-  };
-}
