@@ -24,7 +24,7 @@ import { Checkpointer } from './ingest/checkpointer.ts';
 import { Committer } from './ingest/committer.ts';
 import { Drain, type RingSource } from './ingest/drain.ts';
 import { Ingest } from './ingest/ingest.ts';
-import { Origins } from './ingest/origins.ts';
+import { logDefinitions, Origins } from './ingest/origins.ts';
 import { touchedRanges } from './ingest/touched.ts';
 import { Watermarks } from './ingest/watermarks.ts';
 import { KernelMetrics } from './kernel-metrics.ts';
@@ -122,14 +122,7 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
       sync,
       dispatcher,
       log,
-      definitions: {
-        bucket(id) {
-          const bucket = catalog.bucketById(id);
-          if (bucket === undefined) throw new RangeError(`no bucket ${id}`);
-          return { path: bucket.key.path, schema: bucket.schema };
-        },
-        origin: (id) => origins.get(id),
-      },
+      definitions: logDefinitions(catalog, origins),
     });
     log.info(`startup time: ${Math.round(performance.now() - startedMs)}ms`);
     for (const { name, on, matcher } of triggers) {

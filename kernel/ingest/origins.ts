@@ -3,7 +3,9 @@
  * origin by a number; triggers use it to leave out what they wrote themselves. Main thread only.
  */
 
+import type { Catalog } from '../storage/catalog.ts';
 import type { Origin } from '../wal/entries.ts';
+import type { Definitions } from '../wal/writer.ts';
 
 /** The origin of everything that comes over HTTP. */
 export const CLIENT_ORIGIN_ID = 0;
@@ -22,4 +24,16 @@ export class Origins {
     if (origin === undefined) throw new RangeError(`no origin ${id}`);
     return origin;
   }
+}
+
+/** What the numbers in a group mean, for the log. */
+export function logDefinitions(catalog: Catalog, origins: Origins): Definitions {
+  return {
+    bucket(id) {
+      const bucket = catalog.bucketById(id);
+      if (bucket === undefined) throw new RangeError(`no bucket ${id}`);
+      return { path: bucket.key.path, schema: bucket.schema };
+    },
+    origin: (id) => origins.get(id),
+  };
 }

@@ -9,7 +9,7 @@ import { UTC } from '../../kernel/base/zone.ts';
 import { Committer } from '../../kernel/ingest/committer.ts';
 import { Drain, type RingSource, type Series } from '../../kernel/ingest/drain.ts';
 import { Ingest } from '../../kernel/ingest/ingest.ts';
-import { Origins } from '../../kernel/ingest/origins.ts';
+import { logDefinitions, Origins } from '../../kernel/ingest/origins.ts';
 import { Watermarks } from '../../kernel/ingest/watermarks.ts';
 import { Catalog } from '../../kernel/storage/catalog.ts';
 import { realFilesystem } from '../../kernel/storage/filesystem.ts';
@@ -56,14 +56,7 @@ export async function startIngestion(
     sync: wrap(inProcessLogSync(realFilesystem)),
     filesystem: realFilesystem,
     nextSequence: 1n,
-    definitions: {
-      bucket(id) {
-        const bucket = catalog.bucketById(id);
-        if (bucket === undefined) throw new RangeError(`no bucket ${id}`);
-        return { path: bucket.key.path, schema: bucket.schema };
-      },
-      origin: (id) => origins.get(id),
-    },
+    definitions: logDefinitions(catalog, origins),
   });
   const watermarks = new Watermarks(0n);
   const fatal: Error[] = [];
