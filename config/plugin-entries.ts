@@ -9,7 +9,17 @@ import { basename } from 'node:path';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Remark } from './position.ts';
 import { resolveReferences } from './references.ts';
-import type { EntrySettings, Settings } from './schema.ts';
+import type {
+  EntrySettings,
+  FreshnessSettings,
+  Isolation,
+  LogLevel,
+  OnStartError,
+  PluginBudget,
+  PluginGrant,
+  ReloadSettings,
+  Settings,
+} from './schema.ts';
 
 export interface PluginEntry {
   readonly kind: 'trigger' | 'bgworker';
@@ -25,7 +35,17 @@ export interface PluginEntry {
   readonly network: readonly string[];
   /** The server does not start without it. */
   readonly required: boolean;
-  readonly memoryMb: number;
+  readonly isolation: Isolation;
+  readonly onStartError: OnStartError;
+  readonly logLevel: LogLevel | undefined;
+  /** Patterns of the keys it may write; undefined: those it declares. */
+  readonly writes: readonly string[] | undefined;
+  /** Resolved, by the name `ctx.secrets` knows. */
+  readonly secrets: Readonly<Record<string, string>>;
+  readonly grants: readonly PluginGrant[];
+  readonly budget: PluginBudget;
+  readonly reload: ReloadSettings;
+  readonly freshness: FreshnessSettings | undefined;
   /** `mkts.yml:14:15` of a place in `config`. */
   locate(path: Path): string;
   /** `triggers[0].config.filter` of a place in `config`. */
@@ -70,6 +90,13 @@ export function checkEntries(
     secrets.push(...resolved.secrets);
     for (const { path: inner, problem } of resolved.problems)
       problems.push(remark(document, [...configPath, ...inner], problem));
+    const named = resolveReferences(entry.secrets, { ...options, allowed: entry.env });
+    const secretValues = Object.entries(named.value as Readonly<Record<string, unknown>>).map(
+      ([secret, value]) => [secret, String(value)] as const,
+    );
+    secrets.push(...named.secrets, ...secretValues.map(([, value]) => value));
+    for (const { path: inner, problem } of named.problems)
+      problems.push(remark(document, [...path, 'secrets', ...inner], problem));
     return {
       kind,
       name: names[index] ?? '',
@@ -78,7 +105,15 @@ export function checkEntries(
       config: resolved.value as Readonly<Record<string, unknown>>,
       network: entry.network,
       required: entry.required,
-      memoryMb: entry.memoryMb,
+      isolation: entry.isolation,
+      onStartError: entry.onStartError,
+      logLevel: entry.logLevel,
+      writes: entry.writes,
+      secrets: Object.fromEntries(secretValues),
+      grants: entry.grants,
+      budget: entry.budget,
+      reload: entry.reload,
+      freshness: entry.freshness,
       locate: (inner) => document.at([...configPath, ...inner]),
       pathOf: (inner) => formatPath([...configPath, ...inner]),
     };

@@ -159,6 +159,15 @@ export const BROKER_STOP_MS = 1_000;
 /** Redirects followed for one request; past it MKTS_NET_FAILED. */
 export const FETCH_REDIRECTS_MAX = 5;
 
+/** Queries and HTTP requests of a plugin under way, unless its entry says otherwise; the next wait. */
+export const PLUGIN_REQUESTS_MAX = 64;
+/** Megabytes kept for a plugin besides its rows: state, dead letters, recordings. */
+export const PLUGIN_DISK_MB = 64;
+/** A new generation that fails within this time gives way to the one before. */
+export const PROBATION_MS = 10_000;
+/** A change of a plugin's files is looked at once they have been quiet for this long. */
+export const RELOAD_DEBOUNCE_MS = 100;
+
 /** Niceness of a plugin's thread: the kernel and its sync thread stay at 0. */
 export const WORKER_NICENESS = 10;
 

@@ -1,6 +1,15 @@
 /** What the supervisor is told of a plugin, and the small interfaces it leans on. Types only. */
 
 import type { MessagePort } from 'node:worker_threads';
+import type {
+  FreshnessSettings,
+  Isolation,
+  LogLevel,
+  OnStartError,
+  PluginBudget,
+  PluginGrant,
+  ReloadSettings,
+} from '../../config/schema.ts';
 import type { RingReader } from '../../workers/ring.ts';
 import type { SeriesTarget } from './kernel-api.ts';
 
@@ -13,8 +22,19 @@ export interface PluginEntry {
   readonly config: unknown;
   /** Hosts the operator grants it, besides those it declares. */
   readonly network?: readonly string[];
-  /** Soft limit of its memory; default WORKER_MEMORY_SOFT_MB. */
-  readonly memoryMb?: number;
+  /** Default: a thread of the server. */
+  readonly isolation?: Isolation;
+  readonly onStartError?: OnStartError;
+  readonly logLevel?: LogLevel | undefined;
+  /** Patterns of the keys it may write; undefined: those it declares itself. */
+  readonly writes?: readonly string[] | undefined;
+  /** Values of `ctx.secrets`, by name. */
+  readonly secrets?: Readonly<Record<string, string>>;
+  readonly grants?: readonly PluginGrant[];
+  /** What is absent has the bound of limits.ts, or none. */
+  readonly budget?: Partial<PluginBudget>;
+  readonly reload?: ReloadSettings;
+  readonly freshness?: FreshnessSettings | undefined;
   /** The server does not start unless it runs. */
   readonly required?: boolean;
   /** Where a path into `config` stands: 'mkts.yml:14:15'. */

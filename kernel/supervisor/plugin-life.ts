@@ -247,7 +247,7 @@ export class PluginLife {
       timezone,
       doorbell,
       api,
-      limits: { ...limits, memorySoftMb: entry.memoryMb ?? limits.memorySoftMb },
+      limits: { ...limits, memorySoftMb: entry.budget?.memoryMb ?? limits.memorySoftMb },
       processMemory,
       onOutput: (line) => log.warn({ plugin: this.#plugin }, this.#mask(line)),
       onLate: (isLate) => {

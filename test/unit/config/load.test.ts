@@ -61,7 +61,10 @@ test('the sample loads with its examples switched on', () => {
     'coinbase',
     'my-feeder',
   ]);
-  expect(config.plugins[3]).toMatchObject({ memoryMb: 128, network: ['api.example.com'] });
+  expect(config.plugins[3]).toMatchObject({
+    budget: { memoryMb: 128 },
+    network: ['api.example.com'],
+  });
 });
 
 test('nothing of it can be changed', () => {
