@@ -1,23 +1,30 @@
 /**
- * mkts.yml → MktsConfig: read, parse, check, resolve, freeze. Runs once, on the main thread, before
- * anything else is started. What it returns is valid and complete, and nobody can change it.
+ * mkts.yml → MktsConfig: read, parse, check, resolve, freeze. Runs on the main thread, before anything
+ * else is started, and again when the file has changed. What it returns is valid and complete, and
+ * nobody can change it.
  */
 
+import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { assert } from '../kernel/base/assert.ts';
 import { ConfigError, reasonOf } from '../kernel/base/errors.ts';
-import { CONFIG_BYTES_MAX } from '../kernel/base/limits.ts';
+import { ADMIN_TOKEN_CHARACTERS_MIN, CONFIG_BYTES_MAX } from '../kernel/base/limits.ts';
 import { maskSecrets, secretValues } from '../kernel/base/secrets.ts';
 import { checkSettings } from './check.ts';
 import { type ConfigDocument, parseConfigDocument } from './document.ts';
 import { checkEntries, type PluginEntry } from './plugin-entries.ts';
 import { formatRemark, type Remark } from './position.ts';
+import { type ReferenceOptions, resolveReferences } from './references.ts';
 import type { Settings } from './schema.ts';
 
 export interface MktsConfig extends Omit<Settings, 'rootDirectory' | 'triggers' | 'bgworkers'> {
   /** Absolute path of mkts.yml. */
   readonly path: string;
+  /** Of its bytes: whether the file changed since. */
+  readonly hash: string;
+  /** What its relative paths and its name in messages are seen from, should it be read again. */
+  readonly workingDirectory: string;
   /** Absolute path of the data directory, and how it was written. */
   readonly rootDirectory: string;
   readonly rootDirectoryWritten: string;
@@ -32,19 +39,26 @@ export interface MktsConfig extends Omit<Settings, 'rootDirectory' | 'triggers' 
 
 /**
  * Reads and checks mkts.yml. Throws MKTS_CONFIG_UNREADABLE, MKTS_CONFIG_SYNTAX, or MKTS_CONFIG_INVALID
- * whose message has a line for every problem.
+ * whose message has a line for every problem. A server leaves the directory it was started in: who
+ * reads again says which that was.
  */
 export function loadConfig(
   path: string,
   environment: Readonly<Record<string, string | undefined>> = process.env,
+  workingDirectory: string = process.cwd(),
 ): MktsConfig {
-  const absolute = resolve(path);
-  const document = parseConfigDocument(readText(path), displayName(absolute));
+  const absolute = resolve(workingDirectory, path);
+  const bytes = readBytes(absolute, path, workingDirectory);
+  const document = parseConfigDocument(
+    decode(bytes, path),
+    displayName(absolute, workingDirectory),
+  );
   const directory = dirname(absolute);
   const checked = checkSettings(document);
   const entries =
     checked.settings && checkEntries(checked.settings, document, { directory, environment });
-  const problems = [...checked.problems, ...(entries?.problems ?? [])];
+  const token = adminToken(checked.settings?.adminToken, document, { directory, environment });
+  const problems = [...checked.problems, ...(entries?.problems ?? []), ...token.problems];
   // A key that is missing is often there under another name: what is odd is told with what is wrong.
   const oddities = [...document.warnings, ...checked.warnings, ...(entries?.warnings ?? [])];
   if (checked.settings === undefined || entries === undefined || problems.length > 0)
@@ -55,20 +69,28 @@ export function loadConfig(
   return deepFreeze({
     ...settings,
     path: absolute,
-    rootDirectory: resolve(settings.rootDirectory),
+    hash: configHash(bytes),
+    workingDirectory,
+    rootDirectory: resolve(workingDirectory, settings.rootDirectory),
     rootDirectoryWritten: settings.rootDirectory,
     pluginDirectory: pluginDirectory && resolve(directory, pluginDirectory),
+    adminToken: token.value,
     plugins: entries.plugins,
     warnings: [...oddities, ...listenRemarks(document, settings.listenHost)].sort(byPlace),
     secrets: [
-      ...new Set([...entries.secrets, ...entries.plugins.flatMap((p) => secretValues(p.config))]),
+      ...new Set([
+        ...entries.secrets,
+        ...entries.plugins.flatMap((p) => secretValues(p.config)),
+        ...(token.value === undefined ? [] : [token.value]),
+      ]),
     ],
   });
 }
 
 /** The configuration as it may be printed. */
 export function printableConfig(config: MktsConfig): unknown {
-  const { secrets: _secrets, warnings: _warnings, zone, plugins, ...rest } = config;
+  const { secrets: _secrets, warnings: _warnings, zone, plugins, ...others } = config;
+  const { hash: _hash, workingDirectory: _directory, adminToken: _token, ...rest } = others;
   const printable = plugins.map(({ kind, name, module, on, config: own }) => ({
     kind,
     name,
@@ -79,25 +101,55 @@ export function printableConfig(config: MktsConfig): unknown {
   return { ...rest, timezone: zone.name, plugins: printable };
 }
 
-function readText(path: string): string {
+/** The token with its reference resolved; one that can be guessed is a problem. */
+function adminToken(
+  written: string | undefined,
+  document: ConfigDocument,
+  places: Pick<ReferenceOptions, 'directory' | 'environment'>,
+): { readonly value: string | undefined; readonly problems: readonly Remark[] } {
+  if (written === undefined) return { value: undefined, problems: [] };
+  const path = 'admin_token';
+  const at = document.at([path]);
+  const resolved = resolveReferences(written, { ...places, allowed: undefined });
+  const value = String(resolved.value);
+  const [unresolved] = resolved.problems;
+  const isShort = value.length < ADMIN_TOKEN_CHARACTERS_MIN;
+  const tooShort = `expected at least ${ADMIN_TOKEN_CHARACTERS_MIN} characters: who guesses it handles every plugin`;
+  const problem = unresolved?.problem ?? (isShort ? tooShort : undefined);
+  return { value, problems: problem === undefined ? [] : [{ at, path, problem }] };
+}
+
+/** What `MktsConfig.hash` is of a file. */
+export function configHash(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+function readBytes(absolute: string, path: string, workingDirectory: string): Buffer {
   try {
-    const { size } = statSync(path);
+    const { size } = statSync(absolute);
     if (size > CONFIG_BYTES_MAX)
       throw new Error(`it has ${size} bytes, at most ${CONFIG_BYTES_MAX}`);
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    return readFileSync(absolute);
   } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? missing() : reasonOf(cause);
+    const isMissing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    const reason = isMissing
+      ? `there is no such file, seen from ${workingDirectory}; \`mkts init\` writes one`
+      : reasonOf(cause);
     throw new ConfigError('MKTS_CONFIG_UNREADABLE', { path, reason }, { cause });
   }
 }
 
-function missing(): string {
-  return `there is no such file, seen from ${process.cwd()}; \`mkts init\` writes one`;
+function decode(bytes: Uint8Array, path: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ConfigError('MKTS_CONFIG_UNREADABLE', { path, reason: reasonOf(cause) }, { cause });
+  }
 }
 
 /** The name of the file in messages: short below the working directory, so that it can be clicked. */
-function displayName(absolute: string): string {
-  const near = relative(process.cwd(), absolute);
+function displayName(absolute: string, workingDirectory: string): string {
+  const near = relative(workingDirectory, absolute);
   return near.startsWith('..') || isAbsolute(near) ? absolute : near;
 }
 

@@ -6,20 +6,23 @@
  */
 
 import { basename } from 'node:path';
+import { reasonOf } from '../kernel/base/errors.ts';
+import type { MarketCalendar } from '../kernel/base/market-calendar.ts';
+import { loadCalendar } from './calendar.ts';
 import type { ConfigDocument } from './document.ts';
-import { formatPath, type Path, type Remark } from './position.ts';
-import { resolveReferences } from './references.ts';
 import type {
   EntrySettings,
   FreshnessSettings,
   Isolation,
-  LogLevel,
   OnStartError,
   PluginBudget,
   PluginGrant,
   ReloadSettings,
-  Settings,
-} from './schema.ts';
+} from './entry-settings.ts';
+import { formatPath, type Path, type Remark } from './position.ts';
+import { resolveReferences } from './references.ts';
+import type { Settings } from './schema.ts';
+import type { LogLevel } from './values.ts';
 
 export interface PluginEntry {
   readonly kind: 'trigger' | 'bgworker';
@@ -46,6 +49,8 @@ export interface PluginEntry {
   readonly budget: PluginBudget;
   readonly reload: ReloadSettings;
   readonly freshness: FreshnessSettings | undefined;
+  /** The one `freshness` names. */
+  readonly calendar: MarketCalendar | undefined;
   /** `mkts.yml:14:15` of a place in `config`. */
   locate(path: Path): string;
   /** `triggers[0].config.filter` of a place in `config`. */
@@ -97,6 +102,12 @@ export function checkEntries(
     secrets.push(...named.secrets, ...secretValues.map(([, value]) => value));
     for (const { path: inner, problem } of named.problems)
       problems.push(remark(document, [...path, 'secrets', ...inner], problem));
+    let calendar: MarketCalendar | undefined;
+    try {
+      calendar = entry.freshness && loadCalendar(entry.freshness.calendar, options.directory);
+    } catch (error) {
+      problems.push(remark(document, [...path, 'freshness', 'calendar'], reasonOf(error)));
+    }
     return {
       kind,
       name: names[index] ?? '',
@@ -114,6 +125,7 @@ export function checkEntries(
       budget: entry.budget,
       reload: entry.reload,
       freshness: entry.freshness,
+      calendar,
       locate: (inner) => document.at([...configPath, ...inner]),
       pathOf: (inner) => formatPath([...configPath, ...inner]),
     };

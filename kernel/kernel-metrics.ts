@@ -1,6 +1,6 @@
 /**
  * What the kernel tells `/metrics` of itself: rows and groups, durations of commits and checkpoints,
- * watermarks, dirty memory, plugins, triggers. Counting costs an addition on the path of a record;
+ * watermarks, dirty memory, triggers. Counting costs an addition on the path of a record;
  * the rest is read when someone scrapes.
  */
 
@@ -8,7 +8,6 @@ import type { Metrics, Observe, Sample } from './frontend/metrics.ts';
 import type { CommitStats } from './ingest/committer.ts';
 import type { Watermarks } from './ingest/watermarks.ts';
 import type { Catalog } from './storage/catalog.ts';
-import type { PluginStatus } from './supervisor/plugin-state.ts';
 import type { TriggerStats } from './triggers/trigger-queue.ts';
 import type { WalWriter } from './wal/writer.ts';
 
@@ -18,7 +17,6 @@ export interface MetricSources {
   readonly catalog: Catalog;
   readonly wal: WalWriter;
   readonly watermarks: Watermarks;
-  readonly plugins: () => readonly PluginStatus[];
   readonly triggers: () => readonly TriggerStats[];
 }
 
@@ -33,7 +31,7 @@ export class KernelMetrics {
   #failedCheckpoints = 0;
 
   constructor(metrics: Metrics, sources: MetricSources) {
-    const { catalog, wal, watermarks, plugins, triggers } = sources;
+    const { catalog, wal, watermarks, triggers } = sources;
     const counter = (name: string, help: string, value: () => number): void =>
       metrics.addCounter({ name, help, read: () => [{ value: value() }] });
     const gauge = (name: string, help: string, value: () => number): void =>
@@ -76,7 +74,6 @@ export class KernelMetrics {
       name: 'mkts_checkpoint_seconds',
       help: 'A checkpoint from its intent to its end.',
     });
-    addPluginFamilies(metrics, plugins);
     addTriggerFamilies(metrics, triggers);
   }
 
@@ -99,44 +96,6 @@ export class KernelMetrics {
   onLossyCasts(count: number): void {
     this.#lossyCasts += count;
   }
-}
-
-function addPluginFamilies(metrics: Metrics, plugins: () => readonly PluginStatus[]): void {
-  const family = (
-    kind: 'Counter' | 'Gauge',
-    name: string,
-    help: string,
-    value: (status: PluginStatus) => number,
-  ): void =>
-    metrics[`add${kind}`]({
-      name: `mkts_plugin_${name}`,
-      help,
-      labels: ['plugin'],
-      read: () =>
-        plugins().map((status) => ({ labels: { plugin: status.name }, value: value(status) })),
-    });
-  metrics.addGauge({
-    name: 'mkts_plugin_state',
-    help: '1 for the state a plugin is in.',
-    labels: ['plugin', 'state'],
-    read: () => plugins().map(({ name, state }) => ({ labels: { plugin: name, state }, value: 1 })),
-  });
-  family('Counter', 'restarts_total', 'Restarts after a failure.', ({ restarts }) => restarts);
-  family('Gauge', 'generation', 'Workers started so far.', ({ generation }) => generation);
-  family('Gauge', 'zombies', 'Threads that could not be ended.', ({ zombies }) => zombies);
-  family('Gauge', 'memory_bytes', 'Memory, sampled.', ({ memoryMb }) => memoryMb * 1024 * 1024);
-  family(
-    'Gauge',
-    'ring_high_water_bytes',
-    'The most that ever waited in the ring.',
-    ({ ringHighWaterBytes }) => ringHighWaterBytes,
-  );
-  family(
-    'Counter',
-    'frames_rejected_total',
-    'Frames that were not valid.',
-    ({ rejectedFrames }) => rejectedFrames,
-  );
 }
 
 function addTriggerFamilies(metrics: Metrics, triggers: () => readonly TriggerStats[]): void {

@@ -10,45 +10,70 @@
  * of time: then the log says what the next start owes them.
  */
 
+import { channel } from 'node:diagnostics_channel';
 import { dirname } from 'node:path';
-import type { MktsConfig } from '../config/load.ts';
+import { loadConfig, type MktsConfig } from '../config/load.ts';
 import { Doorbell } from '../workers/doorbell.ts';
 import { reasonOf, StorageError } from './base/errors.ts';
-import { DISK_USAGE_INTERVAL_MS, STOP_TIMEOUT_MS } from './base/limits.ts';
+import { DISK_USAGE_INTERVAL_MS, PLUGIN_DISK_MB, STOP_TIMEOUT_MS } from './base/limits.ts';
+import { ConfigReload, freshnessOf } from './config-reload.ts';
 import { diskUsageBytes } from './disk-usage.ts';
+import { AdminApi } from './frontend/admin-api.ts';
 import { DataService, type Readiness } from './frontend/data-service.ts';
 import { HttpServer } from './frontend/http.ts';
 import { Metrics } from './frontend/metrics.ts';
 import { Rpc } from './frontend/rpc.ts';
 import { Checkpointer } from './ingest/checkpointer.ts';
 import { Committer } from './ingest/committer.ts';
-import { Drain, type RingSource } from './ingest/drain.ts';
+import { Drain } from './ingest/drain.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { logDefinitions, Origins } from './ingest/origins.ts';
+import { PluginStates } from './ingest/plugin-states.ts';
 import { touchedRanges } from './ingest/touched.ts';
 import { Watermarks } from './ingest/watermarks.ts';
 import { KernelMetrics } from './kernel-metrics.ts';
-import type { Log } from './log.ts';
+import { LetterOperator } from './letter-operator.ts';
+import type { RootLog } from './log.ts';
 import { VERSION } from './package-root.ts';
 import { PluginFamilies } from './plugin-families.ts';
+import { addPluginMetrics } from './plugin-metrics.ts';
+import { PluginOperator } from './plugin-operator.ts';
+import { PluginReports } from './plugin-reports.ts';
+import { PluginRows } from './plugin-rows.ts';
 import { type Recovered, recover } from './recovery.ts';
+import { RingSources } from './ring-sources.ts';
 import { Catalog } from './storage/catalog.ts';
 import { lockDirectory } from './storage/directory-lock.ts';
 import { realFilesystem } from './storage/filesystem.ts';
 import { startBroker } from './supervisor/broker-thread.ts';
-import { bundlePlugin } from './supervisor/bundle-plugin.ts';
-import type { PluginFeed } from './supervisor/plugin-entry.ts';
+import { startBundleThread } from './supervisor/bundle-thread.ts';
+import { Consents } from './supervisor/consents.ts';
+import { DeadLetters } from './supervisor/dead-letters.ts';
+import { Denials } from './supervisor/denials.ts';
+import { FlightRecorder } from './supervisor/flight-recorder.ts';
+import { FreshnessWatch } from './supervisor/freshness-watch.ts';
 import { pluginFunctions } from './supervisor/plugin-functions.ts';
+import { codeOf, PluginJournal } from './supervisor/plugin-journal.ts';
+import type { MemoryLook } from './supervisor/process-memory-watch.ts';
 import { resolveModule } from './supervisor/resolve-module.ts';
 import { Supervisor } from './supervisor/supervisor.ts';
 import { Dispatcher } from './triggers/dispatcher.ts';
-import { compilePattern } from './triggers/matcher.ts';
+import { compilePattern, type Matcher } from './triggers/matcher.ts';
 import { logPattern, reportPattern } from './triggers/pattern-report.ts';
 import { startSyncThread } from './wal/sync-thread.ts';
 
+const MIB = 1024 * 1024;
+
+/** Told of each group that is applied, if anybody listens: `{ writers }`, names of plugins. */
+const APPLIED = channel('mkts:applied');
+
 export interface KernelOptions {
   readonly config: MktsConfig;
-  readonly log: Log;
+  readonly log: RootLog;
+  /** Entries that start in quarantine, and why: they are held to have killed this process before. */
+  readonly quarantined?: ReadonlyMap<string, string>;
+  /** See SupervisorOptions. */
+  readonly onMemoryLook?: (look: MemoryLook) => void;
 }
 
 export interface Kernel {
@@ -60,6 +85,8 @@ export interface Kernel {
   stop(reason: string): Promise<void>;
   /** Settles when the kernel has ended; rejects with why it had to. */
   readonly done: Promise<void>;
+  /** Operations on plugins. */
+  readonly supervisor: Supervisor;
 }
 
 /** What there is before anything runs. */
@@ -72,9 +99,13 @@ interface RecoveredParts {
 }
 
 /** Throws ConfigError or StorageError if it cannot start; then nothing is left running. */
-export async function startKernel({ config, log }: KernelOptions): Promise<Kernel> {
+export async function startKernel(options: KernelOptions): Promise<Kernel> {
+  const { config, log } = options;
   const { rootDirectory: root, zone } = config;
   const startedMs = performance.now();
+  // Lines about plugins go through it: they are kept, and each plugin has a level of its own.
+  const journal = new PluginJournal({ log, now: Date.now });
+  for (const { name, logLevel } of config.plugins) journal.setLevel(name, logLevel);
   log.info('initializing marketstore...');
   const lock = lockDirectory(root);
   const undo: (() => unknown)[] = [() => lock.release()];
@@ -125,18 +156,25 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
       definitions: logDefinitions(catalog, origins),
     });
     log.info(`startup time: ${Math.round(performance.now() - startedMs)}ms`);
-    for (const { name, on, matcher } of triggers) {
-      const buckets = catalog
-        .buckets()
-        .map(({ key, latestYear }) => ({ path: key.path, latestYear }));
-      logPattern(log, name, reportPattern(on, matcher, buckets));
-    }
+    for (const { name, on, matcher } of triggers) tellPattern(catalog, name, on, matcher);
     return run({ catalog, origins, dispatcher, supervising, recovered });
+  }
+
+  function tellPattern(
+    catalog: Catalog,
+    plugin: string,
+    on: readonly string[],
+    matcher: Matcher,
+  ): void {
+    const buckets = catalog
+      .buckets()
+      .map(({ key, latestYear }) => ({ path: key.path, latestYear }));
+    logPattern(log, plugin, reportPattern(on, matcher, buckets));
   }
 
   async function run(parts: RecoveredParts): Promise<Kernel> {
     const { catalog, origins, dispatcher, supervising, recovered } = parts;
-    const { wal, lastSequence } = recovered;
+    const { wal, lastSequence, statesFile } = recovered;
     const { promise: done, resolve: ended, reject: broken } = Promise.withResolvers<void>();
     // Who starts us looks at it; until then a failure must not count as unhandled.
     done.catch(() => undefined);
@@ -144,6 +182,9 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
     const metrics = new Metrics();
     const families = new PluginFamilies(metrics);
     const readiness: Readiness = { queryable: false };
+    const diskBytesOf = (plugin: string): number =>
+      MIB * (configReload.entry(plugin)?.budget.diskMb ?? PLUGIN_DISK_MB);
+    const states = new PluginStates({ recovered: recovered.states, bytesMaxOf: diskBytesOf });
 
     // ---- the way of a record ------------------------------------------------------------------
     const committer: Committer = new Committer({
@@ -151,14 +192,17 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
       catalog,
       watermarks,
       durability: config.durability,
+      onState: (originId, change) => states.apply(origins.get(originId).name, change),
       onApplied(group) {
-        if (config.plugins.some(({ kind }) => kind === 'trigger'))
+        if (dispatcher.hasTriggers)
           for (const { bucketId, originId, from, to } of touchedRanges(group)) {
             const bucket = catalog.bucketById(bucketId);
             const chain = dispatcher.originChain(origins.get(originId).name);
             if (bucket !== undefined) dispatcher.applied(bucket.key.path, from, to, chain);
           }
         checkpointer.onApplied();
+        if (APPLIED.hasSubscribers)
+          APPLIED.publish({ writers: Array.from(group.origins, (id) => origins.get(id).name) });
       },
       onRoom: () => ingest.onRoom(),
       onCommitted: (stats) => kernelMetrics.onCommitted(stats),
@@ -179,6 +223,7 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
       watermarks,
       intervalMs: config.checkpointIntervalMs,
       owed: () => dispatcher.owed(),
+      keepStates: () => statesFile.begin(states),
       onDone: (durationMs) => kernelMetrics.onCheckpoint(durationMs),
       onFailed(error) {
         kernelMetrics.onCheckpointFailed();
@@ -190,58 +235,138 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
       catalog,
       committer,
       doorbell,
+      states,
       isDestroying: (path) => ingest.isDestroying(path),
       pendingLogBytes: () => wal.pendingBytes,
     });
 
     // ---- plugins ------------------------------------------------------------------------------
-    const broker = startBroker({ onFailure: (error) => log.error(error) });
-    const sources = new Map<PluginFeed, RingSource>();
+    const rows = new PluginRows();
+    const denials = new Denials(journal.log);
+    const letters = new DeadLetters({
+      root,
+      filesystem: realFilesystem,
+      log: journal.log,
+      bytesLeftOf: (plugin) => diskBytesOf(plugin) - states.bytesOf(plugin),
+    });
+    const bundler = startBundleThread();
+    const broker = startBroker({
+      onFailure: (error) => log.error(error),
+      onDenied: (denial) => denials.note(denial),
+    });
+    const places = {
+      pluginDirectory: config.pluginDirectory,
+      configDirectory: dirname(config.path),
+    };
+    const sources = new RingSources({
+      ...{ drain, origins, rows, letters },
+      reject: (feed, cause) => supervisor.reject(feed, cause),
+    });
+    const freshness = new FreshnessWatch({
+      rowsOf: (plugin) => rows.total(plugin),
+      onVerdict: (plugin, reason) => supervisor.concern(plugin, 'freshness', reason),
+    });
+    for (const entry of config.plugins) freshness.set(entry.name, freshnessOf(entry));
+    const configReload: ConfigReload = new ConfigReload({
+      config,
+      load: () => loadConfig(config.path, process.env, config.workingDirectory),
+      log,
+      supervisor: () => supervisor,
+      dispatcher,
+      fire: (plugin, batch) => supervisor.fire(plugin, batch),
+      setFreshness: (plugin, bound) => freshness.set(plugin, bound),
+      setLogLevel: (plugin, level) => journal.setLevel(plugin, level),
+      onRemoved: (plugin) => rows.forget(plugin),
+      onPattern: ({ name, on }, matcher) => tellPattern(catalog, name, on, matcher),
+    });
+    const consents = new Consents({
+      root,
+      filesystem: realFilesystem,
+      log: journal.log,
+      isOwn: ({ module }) => resolveModule(module, places).isBuiltIn,
+    });
     const supervisor: Supervisor = new Supervisor({
-      entries: config.plugins,
-      bundle: async ({ name, module }) => {
-        const places = {
-          pluginDirectory: config.pluginDirectory,
-          configDirectory: dirname(config.path),
-        };
-        return bundlePlugin({ name, file: resolveModule(module, places).file });
+      entries: configReload.entries,
+      bundle: async ({ name, module, grants = [] }) =>
+        bundler.bundle({ name, file: resolveModule(module, places).file, grants }),
+      moduleFiles: ({ module }) => {
+        try {
+          return [resolveModule(module, places).file];
+        } catch {
+          // Not found: the error of its build says so.
+          return [];
+        }
       },
-      kernel: () => pluginFunctions(catalog, (plugin, metric) => families.observe(plugin, metric)),
+      kernel: () =>
+        pluginFunctions(catalog, {
+          metric: (plugin, metric) => families.observe(plugin, metric),
+          denied: (denial) => denials.note(denial),
+          deadLetters: (from, sent, dropped) => letters.take(from, sent, dropped),
+        }),
+      consents,
       network: broker,
+      stateOf: (plugin) => states.taken(plugin),
       doorbell,
       timezone: zone.name,
-      log,
+      log: journal.log,
       guardedPaths: [root, config.path],
-      onRing(feed) {
-        const { plugin, generation, ring } = feed;
-        const source: RingSource = {
-          plugin,
-          originId: origins.add({ kind: 'plugin', name: plugin, generation }),
-          reader: ring,
-          series: (seriesId) => feed.series(seriesId),
-          onInvalid: (error) => supervisor.reject(feed, error),
-        };
-        sources.set(feed, source);
-        drain.add(source);
-      },
-      onGone(feed) {
-        const source = sources.get(feed);
-        sources.delete(feed);
-        if (source !== undefined) void drain.remove(source);
-      },
-      onState(plugin, { kind }) {
-        if (config.plugins.find(({ name }) => name === plugin)?.kind !== 'trigger') return;
-        if (kind === 'running' || kind === 'degraded') dispatcher.resume(plugin);
+      onMemoryLook: options.onMemoryLook,
+      ...(options.quarantined === undefined ? {} : { quarantined: options.quarantined }),
+      onRing: (feed) => sources.add(feed),
+      onGone: (feed) => sources.remove(feed),
+      onState(plugin, state) {
+        const { kind } = state;
+        const { generation } = supervisor.status(plugin);
+        journal.entered(plugin, state, kind === 'starting' ? generation + 1 : generation);
+        if (kind === 'quarantined') recorder.outOfService(plugin, codeOf(state));
+        const runs = kind === 'running' || kind === 'degraded';
+        freshness.setRunning(plugin, runs);
+        if (!dispatcher.has(plugin)) return;
+        if (runs) dispatcher.resume(plugin);
         else dispatcher.pause(plugin);
       },
     });
     supervising.resolve(supervisor);
+    const reports: PluginReports = new PluginReports({
+      journal,
+      rows,
+      letters,
+      triggers: () => dispatcher.stats,
+      diskBytes: (plugin) => states.bytesOf(plugin) + letters.bytesOf(plugin),
+      latest: (plugin) => recorder.latest(plugin),
+      lastRowAt: (plugin) => recorder.lastRowAt(plugin),
+      now: Date.now,
+    });
+    const recorder: FlightRecorder = new FlightRecorder({
+      root,
+      journal,
+      look: () => supervisor.plugins().map((status) => reports.look(status)),
+      report: (plugin) => reports.report(supervisor.status(plugin), supervisor.entry(plugin)),
+      log: journal.log,
+      now: Date.now,
+    });
+    const operations = new PluginOperator({
+      supervisor,
+      journal,
+      recorder,
+      reports,
+      configured: (plugin) => configReload.entry(plugin),
+      agreedTo: (plugin) => consents.agreedTo(plugin),
+      reloadConfig: async () => (await configReload.reload()).message,
+    });
     const kernelMetrics = new KernelMetrics(metrics, {
       catalog,
       wal,
       watermarks,
-      plugins: () => supervisor.plugins(),
       triggers: () => dispatcher.stats,
+    });
+    addPluginMetrics(metrics, {
+      plugins: () => supervisor.plugins(),
+      rows: () => rows.all(),
+      letters: () => letters.totals(),
+      lineCount: (plugin) => journal.lineCount(plugin),
+      budgets: (status) => reports.budgets(status, supervisor.entry(status.name)),
+      denials: () => denials.totals(),
     });
 
     // ---- clients ------------------------------------------------------------------------------
@@ -268,6 +393,16 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
         rpc: new Rpc({ service, onInternalError }),
         metrics,
         readiness,
+        admin: new AdminApi({
+          operations,
+          letters: new LetterOperator({
+            ...{ letters, ingest, origins, supervisor },
+            log: journal.log,
+          }),
+          token: config.adminToken,
+          mask: (text) => log.masked(text),
+          onInternalError,
+        }),
         gitHash: VERSION,
         version: VERSION,
         onInternalError,
@@ -280,6 +415,7 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
       throw error;
     }
     drain.start();
+    recorder.start();
     log.info('InitializeBgWorkers');
     await supervisor.start();
     log.info('InitializeBgWorkers Done');
@@ -295,6 +431,7 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
     const kernel: Kernel = {
       address,
       done,
+      supervisor,
       drain: () => {
         readiness.queryable = false;
       },
@@ -308,6 +445,8 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
     };
     // From here a stop undoes everything.
     undo.length = 0;
+    freshness.start();
+    configReload.watch();
     try {
       await supervisor.requiredRun();
     } catch (error) {
@@ -320,12 +459,15 @@ export async function startKernel({ config, log }: KernelOptions): Promise<Kerne
     async function stop(reason: string): Promise<void> {
       log.debug({ reason }, 'stopping');
       clearInterval(usage);
+      configReload.close();
+      freshness.stop();
       await http.close(0);
       await supervisor.stop('bgworker');
       await committer.idle();
       await dispatcher.stop(AbortSignal.timeout(STOP_TIMEOUT_MS));
       await supervisor.stop();
-      await Promise.all([broker.stop(), drain.stop()]);
+      await Promise.all([broker.stop(), bundler.stop(), drain.stop(), recorder.stop()]);
+      await letters.close();
       log.info('Flushing to WAL...');
       await committer.idle();
       await checkpointer.stop();

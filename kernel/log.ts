@@ -20,6 +20,11 @@ export type LogFields = Readonly<Record<string, unknown>>;
 const LEVELS = { debug: 20, info: 30, warn: 40, error: 50, fatal: 60 } as const;
 export type Level = keyof typeof LEVELS;
 
+/** True if a line of `level` is written where `threshold` is set. */
+export function passesLevel(level: Level, threshold: Level): boolean {
+  return LEVELS[level] >= LEVELS[threshold];
+}
+
 interface LogMethod {
   (message: string): void;
   (fields: LogFields, message: string): void;
@@ -44,6 +49,10 @@ export interface RootLog extends Log {
   level: Level;
   /** From now on these texts appear as ***. */
   hide(secrets: readonly string[]): void;
+  /** A text as it may leave, for what is kept beside the log. */
+  masked(text: string): string;
+  /** Writes a line whatever the level: for parts that have a level of their own. */
+  write(level: Level, fields: LogFields, message: string): void;
 }
 
 export interface LogOptions {
@@ -71,9 +80,31 @@ export function createLog(options: LogOptions): RootLog {
       timestamp: () => `,"timestamp":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line: string) => target(shared.hide(line)) },
+    { write: (line: string) => target(hideInLine(line, shared.hide)) },
   );
   return new PinoLog(writer, shared);
+}
+
+/** A line of JSON with its secrets hidden, which is JSON still: a number may be one, and has no quotes. */
+function hideInLine(line: string, hide: (text: string) => string): string {
+  const hidden = hide(line);
+  if (hidden === line || isJson(hidden)) return hidden;
+  const fields: unknown = JSON.parse(line);
+  const quoted = JSON.stringify(fields, (_name, value: unknown) =>
+    typeof value === 'number' && hide(String(value)) !== String(value)
+      ? hide(String(value))
+      : value,
+  );
+  return `${hide(quoted)}\n`;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 class PinoLog implements RootLog {
@@ -107,12 +138,20 @@ class PinoLog implements RootLog {
     this.#shared.hide = hideSecrets(secrets);
   }
 
+  masked(text: string): string {
+    return this.#shared.hide(text);
+  }
+
+  write(level: Level, fields: LogFields, message: string): void {
+    this.#writer[level](plainFields(fields, this.#shared.level === 'debug'), message);
+  }
+
   child(fields: LogFields): Log {
     return new PinoLog(this.#writer.child(plainFields(fields, false)), this.#shared);
   }
 
   #line(level: Level, first: unknown, message: string | undefined): void {
-    if (LEVELS[level] < LEVELS[this.#shared.level]) return;
+    if (!passesLevel(level, this.#shared.level)) return;
     const withStack = this.#shared.level === 'debug';
     if (typeof first === 'string') this.#writer[level](first);
     else if (!(first instanceof Error))

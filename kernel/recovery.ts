@@ -6,11 +6,15 @@
  *
  * What is replayed may have been applied before without its triggers, so they are told of it again;
  * of what a checkpoint covers they are told what it says to be owed. The checkpoint here ends the
- * replay of both, so it has to write down all of it again.
+ * replay of both, so it has to write down all of it again. The same holds for what plugins remember:
+ * what the log says of it is set over what the last checkpoint wrote.
  */
 
 import { StorageError } from './base/errors.ts';
+import type { StateChange } from './base/state-entry.ts';
 import type { Zone } from './base/zone.ts';
+import { changeText, type StateTexts } from './ingest/plugin-states.ts';
+import { StatesFile } from './ingest/states-file.ts';
 import type { Log } from './log.ts';
 import type { Catalog } from './storage/catalog.ts';
 import type { Filesystem } from './storage/filesystem.ts';
@@ -31,21 +35,34 @@ export interface RecoveryOptions {
   /** Notes what triggers are owed: of what is replayed, and of what the log says to be owed. */
   readonly dispatcher: Dispatcher;
   readonly log: Log;
+  /** Of the new log; default WAL_SEGMENT_BYTES. */
+  readonly segmentBytes?: number;
 }
 
 export interface Recovered {
   readonly wal: WalWriter;
   /** Of the last group the log held. */
   readonly lastSequence: bigint;
+  /** What plugins remember: plugin → name → JSON text. */
+  readonly states: StateTexts;
+  readonly statesFile: StatesFile;
 }
 
 /** Throws StorageError if a disk fails; damage never throws. */
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const { root, filesystem, zone, catalog, sync, definitions, dispatcher, log } = options;
+  const { segmentBytes } = options;
   const onReport = (error: Error): void => log.error(error);
   const onRows = ({ key, fromSeconds, toSeconds }: AppliedRows): void =>
     dispatcher.applied(key, fromSeconds, toSeconds, NO_ORIGINS);
-  const own = replay({ root, filesystem, catalog, onReport, onRows });
+  const statesFile = new StatesFile(root, filesystem);
+  const states = statesFile.load(onReport);
+  let stateChanges = 0;
+  const onState = (plugin: string, change: StateChange): void => {
+    changeText(states, plugin, change);
+    stateChanges++;
+  };
+  const own = replay({ root, filesystem, catalog, onReport, onRows, onState });
   const reference = replayReferenceLogs({ root, filesystem, catalog, zone, onReport, onRows });
   for (const { path } of reference.logs)
     log.info({ path }, `Found a WALFILE: ${path}, entering replay...`);
@@ -70,6 +87,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     filesystem,
     nextSequence: lastSequence + 1n,
     definitions,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
   });
   // Order: the new log's intent is on disk before the first year file changes, and the old logs go
   // after the last one has.
@@ -81,10 +99,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new StorageError('MKTS_CHECKPOINT', { reason }, { cause });
   }
+  if (stateChanges > 0) await statesFile.write(states);
   await wal.checkpointComplete(lastSequence, dispatcher.owed());
   removeLog(root, filesystem, own.segments);
   retireReferenceLogs(root, filesystem, reference.logs);
-  return { wal, lastSequence };
+  return { wal, lastSequence, states, statesFile };
 }
 
 /** What is owed to a trigger that was renamed, removed or given another pattern is dropped. */

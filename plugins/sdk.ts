@@ -26,9 +26,48 @@ export interface QueriedRows {
   readonly columns: Readonly<Record<string, ArrayLike<number> | BigInt64Array | BigUint64Array>>;
 }
 
-export interface WriteOptions {
+export interface WriteOptions extends WholeOptions {
   /** Many rows per interval, with Nanoseconds (ticks). Default: one row per interval (bars). */
   readonly variable?: boolean;
+}
+
+export interface WholeOptions {
+  /**
+   * Changes of `ctx.state` that become durable with the rows, all or nothing; `undefined` removes a
+   * name. A call with state is one piece: past 512 KiB it rejects with MKTS_WRITE_TOO_LARGE.
+   */
+  readonly state?: Readonly<Record<string, StateValue | undefined>>;
+}
+
+/** Rows of one key in a call that writes several. */
+export interface KeyedRows {
+  readonly key: string;
+  readonly rows: Rows;
+  /** As in WriteOptions. */
+  readonly variable?: boolean;
+}
+
+/** JSON: what comes back is equal, not the same object. */
+export type StateValue =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly StateValue[]
+  | { readonly [name: string]: StateValue };
+
+/**
+ * What a plugin remembers over restarts, reloads and crashes, e.g. how far it has read a feed. Small
+ * by intent: it is held in memory, and its size is bounded (MKTS_BUDGET).
+ */
+export interface State {
+  /**
+   * The value as of the last accepted call; undefined: none. When a plugin starts, it is what its
+   * *committed* rows say (after a reload: its accepted ones, all of which were taken over).
+   */
+  get(name: string): StateValue | undefined;
+  /** Resolves when it is accepted, as `write` does, and in order with it. */
+  set(name: string, value: StateValue | undefined): Promise<void>;
 }
 
 export interface QueryOptions {
@@ -99,6 +138,14 @@ export interface Slots {
   seconds(timeframe: string): number | undefined;
 }
 
+export interface Secrets {
+  /**
+   * The value `secrets` of its entry in mkts.yml gives under this name; undefined: it gives none.
+   * Throws MKTS_CAPABILITY_DENIED for a name that `capabilities.secrets` does not list.
+   */
+  get(name: string): string | undefined;
+}
+
 export interface Context<Config> {
   /** Unique name of this entry of mkts.yml. */
   readonly name: string;
@@ -111,12 +158,28 @@ export interface Context<Config> {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly slots: Slots;
+  readonly secrets: Secrets;
   /**
    * Hands rows to the kernel. Resolves when they are *accepted* (in the ring); waits while the ring
    * is full. Rejects with a coded error for a bad key, columns that do not fit the bucket, or values
    * that do not fit its types: then nothing of the call is written.
    */
   write(key: string, rows: Rows, options?: WriteOptions): Promise<void>;
+  /**
+   * As `write`, for rows of several keys and changes of state that become durable and visible
+   * together, all or nothing. Refused as a whole, too, and if it takes more than 512 KiB
+   * (MKTS_WRITE_TOO_LARGE).
+   */
+  writeAll(writes: readonly KeyedRows[], options?: WholeOptions): Promise<void>;
+  /** What survives the plugin: see State. */
+  readonly state: State;
+  /**
+   * Keeps a message of the venue that could not be read, with the reason, for an operator to look at
+   * (`mkts plugin letters`): text as it came, or anything JSON can say. Never throws and waits for
+   * nothing; of a flood a part is kept and the rest counted. Rows that `write` refuses are kept without
+   * being asked for, as are accepted ones of a bucket that changed before they were taken.
+   */
+  deadLetter(reason: string, payload: unknown): void;
   /** Resolves when every row accepted so far is *committed* (on disk) and visible to queries. */
   flush(): Promise<void>;
   query(options: QueryOptions): Promise<QueriedRows>;
@@ -133,6 +196,12 @@ export interface Capabilities {
   readonly network?: readonly string[];
   /** Configuration keys that hold URLs; their hosts are granted because the operator wrote them. */
   readonly networkFromConfig?: readonly string[];
+  /** Patterns of the keys it writes, in the form of `on:` of a trigger; absent: any key. */
+  readonly writes?: readonly string[];
+  /** Names of the secrets it reads; their values are given in its entry of mkts.yml. */
+  readonly secrets?: readonly string[];
+  /** Builtins of Node it imports: `crypto`, `zlib`; its entry must grant them. */
+  readonly builtins?: readonly ('crypto' | 'zlib')[];
 }
 
 interface DefinitionBase<Schema extends z.ZodType> {

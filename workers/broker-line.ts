@@ -1,6 +1,6 @@
 /**
- * One plugin's traffic in the broker thread: its port, its grants, its fetches (FETCHES_MAX under
- * way, the next wait in order) and its sockets.
+ * One plugin's traffic in the broker thread: its port, its grants, its fetches (a
+ * budget of them under way, the next wait in order) and its sockets.
  *
  * A line ends when the kernel unregisters the plugin, or when the other end of its port is gone,
  * which is what happens when the plugin's worker dies. Its requests are then aborted and its
@@ -12,7 +12,6 @@ import { PluginError, reasonOf, toPlainError } from '../kernel/base/errors.ts';
 import {
   FETCH_TIMEOUT_MAX_MS,
   FETCH_TIMEOUT_MS,
-  FETCHES_MAX,
   FETCHES_WAITING_MAX,
   SOCKETS_MAX,
 } from '../kernel/base/limits.ts';
@@ -26,12 +25,14 @@ type FetchRequest = Extract<BrokerRequest, { kind: 'fetch' }>;
 export class BrokerLine {
   readonly #port: MessagePort;
   readonly #grants: NetworkGrants;
+  readonly #fetchesMax: number;
   readonly #running = new Map<number, AbortController>();
   readonly #waiting = new Map<number, FetchRequest>();
   readonly #sockets = new Map<number, BrokerSocket>();
   #closed = false;
 
-  constructor(port: MessagePort, grants: NetworkGrants) {
+  constructor(port: MessagePort, grants: NetworkGrants, fetchesMax: number) {
+    this.#fetchesMax = fetchesMax;
     this.#port = port;
     this.#grants = grants;
     port.on('message', (request: BrokerRequest) => this.#onRequest(request));
@@ -87,7 +88,7 @@ export class BrokerLine {
 
   #startFetches(): void {
     for (const [id, request] of this.#waiting) {
-      if (this.#running.size >= FETCHES_MAX) return;
+      if (this.#running.size >= this.#fetchesMax) return;
       this.#waiting.delete(id);
       const controller = new AbortController();
       this.#running.set(id, controller);

@@ -72,16 +72,29 @@ export interface LineMessage {
   readonly port: MessagePort;
 }
 
+/** What the broker thread tells the kernel. */
+export interface BrokerEvent {
+  readonly kind: 'denied';
+  readonly plugin: string;
+  /** `host:port` it asked for and may not reach. */
+  readonly host: string;
+  readonly count: number;
+}
+
 /** What the kernel tells the broker thread. */
 export type BrokerCommand =
   | {
       readonly kind: 'register';
+      /** Names the line: one for each generation of a plugin. */
+      readonly line: string;
       readonly plugin: string;
       /** `host` (ports 80 and 443) or `host:port`. */
       readonly grants: readonly string[];
+      /** HTTP requests under way at a time. */
+      readonly fetchesMax: number;
       readonly port: MessagePort;
     }
-  /** Ends all traffic of the plugin. */
-  | { readonly kind: 'unregister'; readonly plugin: string }
+  /** Ends all traffic of the line. */
+  | { readonly kind: 'unregister'; readonly line: string }
   /** Closes every socket and ends the thread. */
   | { readonly kind: 'stop' };

@@ -8,23 +8,25 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { BrokerLine } from './broker-line.ts';
 import type { BrokerCommand } from './broker-protocol.ts';
 import { watchHandshakes } from './broker-socket.ts';
+import { NetworkDenials } from './network-denials.ts';
 import { NetworkGrants } from './network-grants.ts';
 
 function run(commands: MessagePort): void {
   const lines = new Map<string, BrokerLine>();
+  const denials = new NetworkDenials((event) => commands.postMessage(event));
   watchHandshakes();
   commands.on('message', (command: BrokerCommand) => {
     switch (command.kind) {
       case 'register': {
-        const { plugin, grants, port } = command;
-        // A plugin that is registered again gets a new line; the old one ends.
-        lines.get(plugin)?.close();
-        lines.set(plugin, new BrokerLine(port, new NetworkGrants(plugin, grants)));
+        const { line, plugin, grants, fetchesMax, port } = command;
+        const granted = new NetworkGrants(plugin, grants, (host) => denials.note(plugin, host));
+        lines.get(line)?.close();
+        lines.set(line, new BrokerLine(port, granted, fetchesMax));
         break;
       }
       case 'unregister':
-        lines.get(command.plugin)?.close();
-        lines.delete(command.plugin);
+        lines.get(command.line)?.close();
+        lines.delete(command.line);
         break;
       case 'stop':
         // Order: close frames are written first; with the ports closed nothing keeps the thread

@@ -9,10 +9,13 @@
 import { elementTypeOfCode } from '../kernel/base/element-type.ts';
 import type { Context, QueriedRows, QueryOptions } from '../plugins/sdk.ts';
 import type { BrokerClient } from './broker-client.ts';
+import type { KeptState } from './kept-state.ts';
 import { revive } from './outcome.ts';
 import { createClock, createSlots } from './plugin-clock.ts';
+import type { PluginLetters } from './plugin-letters.ts';
 import type { PluginLog } from './plugin-log.ts';
 import type { PluginMetrics } from './plugin-metrics.ts';
+import type { PluginSecrets } from './plugin-secrets.ts';
 import type { KernelShape, PlainSeries } from './protocol.ts';
 import type { SeriesWriter } from './series-writer.ts';
 
@@ -23,13 +26,16 @@ export interface ContextParts {
   readonly signal: AbortSignal;
   readonly kernel: KernelShape;
   readonly writer: SeriesWriter;
+  readonly state: KeptState;
+  readonly letters: PluginLetters;
   readonly network: BrokerClient;
   readonly log: PluginLog;
   readonly metrics: PluginMetrics;
+  readonly secrets: PluginSecrets;
 }
 
 export function createContext(parts: ContextParts): Context<unknown> {
-  const { kernel, writer, network, log, metrics, signal } = parts;
+  const { kernel, writer, state, network, log, metrics, signal } = parts;
   return facade<Context<unknown>>({
     name: parts.plugin,
     config: parts.config,
@@ -48,6 +54,13 @@ export function createContext(parts: ContextParts): Context<unknown> {
     clock: facade(createClock(signal)),
     slots: facade(createSlots(parts.timezone)),
     write: (key, rows, options) => writer.write(key, rows, options),
+    writeAll: (writes, options) => writer.writeAll(writes, options),
+    state: facade({
+      get: (name) => state.get(name),
+      set: (name, value) => writer.writeAll([], { state: { [name]: value } }),
+    }),
+    secrets: facade({ get: (name) => parts.secrets.get(String(name)) }),
+    deadLetter: (reason, payload) => parts.letters.letter(reason, payload),
     flush: () => writer.flush(),
     query: async (options) => rowsOf(revive(await kernel.query(plainQuery(options)))),
     lastRow: async (key) => lastRowOf(revive(await kernel.lastRow(String(key)))),

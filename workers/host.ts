@@ -11,16 +11,28 @@ import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
 import { expose, wrap } from 'comlink';
 
-import { HEARTBEAT_MS, WORKER_NICENESS, WORKER_SAMPLE_MS } from '../kernel/base/limits.ts';
+import {
+  CPU_LOOK_MS,
+  HEARTBEAT_MS,
+  WORKER_NICENESS,
+  WORKER_SAMPLE_MS,
+} from '../kernel/base/limits.ts';
 import { brokerClient } from './broker-client.ts';
 import { createContext } from './context.ts';
+import { CpuBudget } from './cpu-budget.ts';
 import { Doorbell } from './doorbell.ts';
+import { grantedBuiltins } from './granted-builtins.ts';
 import { HostedPlugin } from './hosted-plugin.ts';
+import { KeptState } from './kept-state.ts';
 import { revive } from './outcome.ts';
+import { PluginDenials } from './plugin-denials.ts';
+import { PluginLetters } from './plugin-letters.ts';
 import { PluginLog } from './plugin-log.ts';
 import { PluginMetrics } from './plugin-metrics.ts';
+import { PluginSecrets } from './plugin-secrets.ts';
 import { portEndpoint } from './port-endpoint.ts';
 import type { KernelShape, PluginShape, WorkerStart } from './protocol.ts';
+import { RefusedKeys } from './refused-keys.ts';
 import { RingWriter } from './ring.ts';
 import { sealRealm } from './sandbox.ts';
 import { SeriesWriter } from './series-writer.ts';
@@ -29,8 +41,10 @@ import { SeriesWriter } from './series-writer.ts';
 const METRICS_MS = 1_000;
 
 const start = workerData as WorkerStart;
-const { plugin, ports } = start;
+const { plugin, ports, allowance } = start;
 const memoryUsage = process.memoryUsage.bind(process);
+const nowMs = performance.now.bind(performance);
+const cpuUsedMs = threadCpuClock();
 
 // On Linux, and only there, this is the priority of the calling thread: where plugins and the kernel
 // want the same core, the kernel goes first.
@@ -45,16 +59,43 @@ const kernel: KernelShape = {
   lastRow: (key) => remote.lastRow(key),
   log: (lines, droppedLines) => remote.log(lines, droppedLines),
   metrics: (metrics) => remote.metrics(metrics),
+  denied: (denials) => remote.denied(denials),
+  deadLetters: (letters, dropped) => remote.deadLetters(letters, dropped),
 };
-const log = new PluginLog(kernel.log, performance.now.bind(performance));
+const log = new PluginLog(kernel.log, allowance.logLinesPerSecond, nowMs);
+const denials = new PluginDenials(kernel.denied);
+const refusedKeys = new RefusedKeys((key) => denials.note('write', key));
 const metrics = new PluginMetrics(kernel.metrics);
-const writer = new SeriesWriter(ring, async (key, schema) =>
-  revive(await kernel.openSeries(String(key), schema)),
+const letters = new PluginLetters({
+  send: kernel.deadLetters,
+  noteRefused: (rowCount) => ring.noteRefused(rowCount),
+  now: Date.now.bind(Date),
+});
+const keptState = new KeptState(plugin);
+const writer = new SeriesWriter(
+  ring,
+  (text, schema) =>
+    refusedKeys.open(String(text), async (key) => revive(await kernel.openSeries(key, schema))),
+  keptState,
+  (writes, error, acceptedRows) => letters.refused(writes, error, acceptedRows),
 );
 
 const evaluate = sealRealm({
   plugin,
   onConsole: (level, values) => log.console(level, values),
+  builtins: grantedBuiltins(plugin, allowance.grants),
+  onDenied: (what) => denials.note('sandbox', what),
+});
+const secrets = new PluginSecrets({
+  plugin,
+  onDenied: (name) => denials.note('secret', name),
+});
+const cpu = new CpuBudget({
+  percent: allowance.cpuPercent,
+  usedMs: cpuUsedMs,
+  nowMs,
+  sleep: (ms) => ring.sleep(ms),
+  report: (usedMs, throttledMs) => ring.reportCpu(usedMs, throttledMs),
 });
 
 setInterval(() => ring.beat(), HEARTBEAT_MS);
@@ -62,40 +103,80 @@ setInterval(() => {
   const { heapUsed, external, arrayBuffers } = memoryUsage();
   ring.reportMemory(heapUsed, Math.max(external, arrayBuffers));
 }, WORKER_SAMPLE_MS);
+setInterval(() => cpu.look(), CPU_LOOK_MS);
 setInterval(() => {
   metrics.send();
   log.send();
+  denials.send();
+  letters.tick();
 }, METRICS_MS);
 
 const hosted = new HostedPlugin({
   plugin,
   config: start.config,
-  evaluate: () => evaluate(start.code, start.filename),
-  createContext: (config, line, signal) =>
-    createContext({
+  evaluate: () => evaluate(start.code, start.filename, start.libraries),
+  createContext: (config, line, state, signal) => {
+    keptState.reset(state);
+    return createContext({
       plugin,
       config,
       timezone: start.timezone,
       signal,
       kernel,
       writer,
+      state: keptState,
+      letters,
       network: brokerClient(line, plugin),
       log,
       metrics,
-    }),
+      secrets,
+    });
+  },
   flush: () => writer.flush(),
   settle: async () => {
     await writer.flush();
     metrics.send();
     log.send();
+    await letters.settled();
   },
+  close: async () => {
+    await writer.close();
+    metrics.send();
+    log.send();
+    await letters.settled();
+  },
+  open: () => writer.open(),
 });
 
 const shape: PluginShape = {
-  load: () => hosted.load(),
+  load: async () => {
+    const outcome = await hosted.load();
+    if (outcome.ok) secrets.declare(outcome.value.secrets);
+    return outcome;
+  },
   configure: () => hosted.configure(),
-  start: (line) => hosted.start(line),
+  start: (line, state, values) => {
+    cpu.hold();
+    secrets.give(values);
+    return hosted.start(line, state);
+  },
   fire: (batch) => hosted.fire(batch),
-  stop: () => hosted.stop(),
+  park: () => hosted.park(),
+  stop: () => {
+    cpu.release();
+    return hosted.stop();
+  },
 };
 expose(Object.freeze(Object.assign(Object.create(null), shape)), portEndpoint(ports.plugin));
+
+/** CPU time of this thread in ms. An older Node says only how long its event loop was busy. */
+function threadCpuClock(): () => number {
+  const { threadCpuUsage } = process;
+  if (typeof threadCpuUsage === 'function')
+    return () => {
+      const { user, system } = threadCpuUsage.call(process);
+      return (user + system) / 1000;
+    };
+  const busy = performance.eventLoopUtilization.bind(performance);
+  return () => busy().active;
+}

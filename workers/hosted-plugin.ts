@@ -1,8 +1,9 @@
 /**
- * One plugin's life inside its worker, as the kernel drives it: load, configure, start, fire…, stop.
+ * One plugin's life inside its worker, as the kernel drives it: load, configure, start, fire…, stop;
+ * and between start and stop it may be parked, and started again.
  * Knows nothing of threads; host.ts joins it to them.
  *
- *   load ──▶ configure ──▶ start ──▶ fire… ──▶ stop
+ *   load ──▶ configure ──▶ start ──▶ fire… ──▶ (park ──▶ start…) ──▶ stop
  *
  * Invariant: no error of the plugin leaves as an exception: each call answers with an Outcome.
  */
@@ -17,6 +18,7 @@ import type {
   ConfigProblem,
   Outcome,
   PlainBatch,
+  PlainState,
   PluginDescription,
   PluginShape,
 } from './protocol.ts';
@@ -29,19 +31,24 @@ export interface HostedPluginOptions {
   readonly createContext: (
     config: unknown,
     line: MessagePort,
+    state: PlainState,
     signal: AbortSignal,
   ) => Context<unknown>;
   /** Resolves when all rows the plugin wrote so far are committed. */
   readonly flush: () => Promise<void>;
   /** What the plugin accepted so far becomes committed, and its last words are sent. */
   readonly settle: () => Promise<void>;
+  /** Resolves when all calls made so far are accepted, or refused; refuses those made later. */
+  readonly close: () => Promise<void>;
+  /** Calls are accepted again. */
+  readonly open: () => void;
 }
 
 const OK: Outcome<void> = { ok: true, value: undefined };
 
 export class HostedPlugin implements PluginShape {
   readonly #options: HostedPluginOptions;
-  readonly #stop = new AbortController();
+  #stop = new AbortController();
   readonly #underWay = new Set<Promise<unknown>>();
   #definition: Definition | undefined;
   #config: { readonly config: unknown } | undefined;
@@ -66,19 +73,21 @@ export class HostedPlugin implements PluginShape {
     return [];
   }
 
-  async start(line: MessagePort): Promise<Outcome<void>> {
+  async start(line: MessagePort, state: PlainState): Promise<Outcome<void>> {
     assert(this.#config !== undefined, 'a plugin is configured before it is started');
     const { config } = this.#config;
-    this.#context = this.#options.createContext(config, line, this.#stop.signal);
+    // Again, after it was parked.
+    if (this.#stop.signal.aborted) this.#stop = new AbortController();
+    const { signal } = this.#stop;
+    this.#options.open();
+    this.#context = this.#options.createContext(config, line, state, signal);
     const { definition, context } = this.#ready();
     const outcome = await this.#run(async () => {
       await definition.start?.(context);
     });
     // Whoever is told to stop may say so by throwing the signal's reason: that is no failure. For a
     // fire it is: its batch is not done.
-    return this.#stop.signal.aborted && !outcome.ok && outcome.error.name === 'AbortError'
-      ? OK
-      : outcome;
+    return signal.aborted && !outcome.ok && outcome.error.name === 'AbortError' ? OK : outcome;
   }
 
   fire({ key, ranges }: PlainBatch): Promise<Outcome<void>> {
@@ -93,12 +102,26 @@ export class HostedPlugin implements PluginShape {
     });
   }
 
+  async park(): Promise<Outcome<void>> {
+    this.#abort();
+    return outcomeOf(async () => {
+      await Promise.all(this.#underWay);
+      // Order: a plugin may write its last rows when it is told to stop. What writes after that (a
+      // timer it forgot) would come beside the rows of the generation that took over.
+      await this.#options.close();
+    });
+  }
+
   async stop(): Promise<Outcome<void>> {
-    this.#stop.abort(new DOMException('the plugin shall stop', 'AbortError'));
+    this.#abort();
     return outcomeOf(async () => {
       await Promise.all(this.#underWay);
       await this.#options.settle();
     });
+  }
+
+  #abort(): void {
+    this.#stop.abort(new DOMException('the plugin shall stop', 'AbortError'));
   }
 
   #ready(): { readonly definition: Definition; readonly context: Context<unknown> } {

@@ -71,7 +71,8 @@ function columnOf(name: string, values: unknown): Column {
   return { name, type: FLOAT64, data: numbers(name, values) };
 }
 
-function typeOf(values: unknown): ElementType | undefined {
+/** The type a typed array says it has; undefined for anything else. */
+export function typeOf(values: unknown): ElementType | undefined {
   // By frequency in market data.
   if (values instanceof Float64Array) return FLOAT64;
   if (values instanceof Float32Array) return FLOAT32;

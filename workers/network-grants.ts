@@ -26,17 +26,24 @@ export class NetworkGrants {
   readonly #plugin: string;
   readonly #texts: readonly string[];
   readonly #endpoints: ReadonlySet<string>;
+  readonly #onDenied: (host: string) => void;
 
-  constructor(plugin: string, grants: readonly string[]) {
+  constructor(
+    plugin: string,
+    grants: readonly string[],
+    onDenied: (host: string) => void = () => {},
+  ) {
     this.#plugin = plugin;
     this.#texts = grants;
     this.#endpoints = new Set(grants.flatMap(endpointsOf));
+    this.#onDenied = onDenied;
   }
 
   /** Throws MKTS_NET_DENIED unless the host and port of `url` are granted. */
   check(url: URL): void {
     const endpoint = endpointOf(url);
     if (this.#endpoints.has(endpoint)) return;
+    this.#onDenied(endpoint);
     throw new PluginError('MKTS_NET_DENIED', {
       plugin: this.#plugin,
       host: endpoint,

@@ -4,6 +4,7 @@
  */
 
 import { PluginError } from '../kernel/base/errors.ts';
+import { CONFIG_SCHEMA_BYTES_MAX } from '../kernel/base/limits.ts';
 import type { BgWorker, Trigger } from '../plugins/sdk.ts';
 import type { ConfigProblem, PluginDescription } from './protocol.ts';
 
@@ -24,9 +25,9 @@ export function definitionOf(plugin: string, exports: unknown): Definition {
     throw wrong('config is not a schema');
   const main = kind === 'bgworker' ? 'start' : 'fire';
   if (typeof field(definition, main) !== 'function') throw wrong(`${main} is not a function`);
-  for (const name of ['network', 'networkFromConfig']) {
-    const hosts = field(field(definition, 'capabilities'), name);
-    if (hosts !== undefined && !isTextList(hosts))
+  for (const name of ['network', 'networkFromConfig', 'writes', 'secrets', 'builtins']) {
+    const list = field(field(definition, 'capabilities'), name);
+    if (list !== undefined && !isTextList(list))
       throw wrong(`capabilities.${name} is not a list of texts`);
   }
   return definition as Definition;
@@ -42,7 +43,29 @@ export function describe(definition: Definition): PluginDescription {
     api,
     network: [...(capabilities?.network ?? [])],
     networkFromConfig: [...(capabilities?.networkFromConfig ?? [])],
+    writes: capabilities?.writes === undefined ? undefined : [...capabilities.writes],
+    secrets: [...(capabilities?.secrets ?? [])],
+    builtins: [...(capabilities?.builtins ?? [])],
+    configSchema: schemaText(definition.config),
   };
+}
+
+/**
+ * For documents and `inspect`, never for validation, which is the plugin's own. Asked of the schema
+ * itself, since zod is in the plugin's bundle and not in ours.
+ */
+function schemaText(schema: unknown): string | undefined {
+  try {
+    const describeAsJson = field(schema, 'toJSONSchema');
+    if (typeof describeAsJson !== 'function') return undefined;
+    // What is written into mkts.yml, not what the plugin makes of it.
+    const options = { io: 'input', unrepresentable: 'any' };
+    const text = JSON.stringify(Reflect.apply(describeAsJson, schema, [options]));
+    return text.length <= CONFIG_SCHEMA_BYTES_MAX ? text : undefined;
+  } catch {
+    // A schema that cannot be written down so: the plugin runs without a document.
+    return undefined;
+  }
 }
 
 export type CheckedConfig =

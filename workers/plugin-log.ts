@@ -4,7 +4,7 @@
  */
 
 import { reasonOf } from '../kernel/base/errors.ts';
-import { LOG_LINE_BYTES_MAX, LOG_LINES_PER_SECOND_MAX } from '../kernel/base/limits.ts';
+import { LOG_LINE_BYTES_MAX } from '../kernel/base/limits.ts';
 import type { Log } from '../plugins/sdk.ts';
 import type { PlainLogLine } from './protocol.ts';
 import { TokenBucket } from './token-bucket.ts';
@@ -18,9 +18,9 @@ export class PluginLog implements Log {
   #dropped = 0;
   #scheduled = false;
 
-  constructor(send: SendLines, nowMs: () => number) {
+  constructor(send: SendLines, linesPerSecond: number, nowMs: () => number) {
     this.#send = send;
-    this.#rate = new TokenBucket(LOG_LINES_PER_SECOND_MAX, nowMs);
+    this.#rate = new TokenBucket(linesPerSecond, nowMs);
   }
 
   debug(message: string, fields?: Readonly<Record<string, unknown>>): void {

@@ -5,6 +5,7 @@
  */
 
 import type { MessagePort } from 'node:worker_threads';
+import type { PlainDeadLetter } from '../kernel/base/dead-letter.ts';
 import type { PlainError } from '../kernel/base/errors.ts';
 import type { PlainSchema } from '../kernel/base/schema.ts';
 
@@ -15,12 +16,31 @@ export interface WorkerStart {
   /** The bundled plugin, CommonJS. */
   readonly code: string;
   readonly filename: string;
+  /** What its code requires, by name: CommonJS texts of the server. */
+  readonly libraries?: Readonly<Record<string, string>>;
   readonly config: unknown;
   readonly timezone: string;
+  readonly allowance: WorkerAllowance;
   readonly ring: SharedArrayBuffer;
   /** Shared by all plugins: the kernel sleeps on it. */
   readonly doorbell: SharedArrayBuffer;
   readonly ports: WorkerPorts;
+}
+
+/** What an entry of mkts.yml allows a worker, as far as the worker itself keeps it. */
+export interface WorkerAllowance {
+  /** Builtins of Node it may import, without `node:`. */
+  readonly grants: readonly string[];
+  /** Of one core; undefined: no bound. */
+  readonly cpuPercent: number | undefined;
+  readonly logLinesPerSecond: number;
+}
+
+/** Something a plugin tried and may not do. */
+export interface PlainDenial {
+  readonly what: 'secret' | 'sandbox' | 'write';
+  readonly detail: string;
+  readonly count: number;
 }
 
 /** The worker's ends, transferred. */
@@ -39,6 +59,14 @@ export interface PluginDescription {
   readonly api: number;
   readonly network: readonly string[];
   readonly networkFromConfig: readonly string[];
+  /** Patterns of the keys it may write; undefined: any key. */
+  readonly writes: readonly string[] | undefined;
+  /** Names it may ask `ctx.secrets` for. */
+  readonly secrets: readonly string[];
+  /** Builtins of Node it says it imports. */
+  readonly builtins: readonly string[];
+  /** JSON Schema of its `config`, as a text; undefined: it cannot be written as one. */
+  readonly configSchema: string | undefined;
 }
 
 /** A problem of the plugin's `config`; `path` is empty for the whole. */
@@ -100,6 +128,17 @@ export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly error: PlainError };
 
+/** What a plugin remembers, as the kernel hands it over. */
+export interface PlainState {
+  /** Names and JSON texts. */
+  readonly entries: readonly (readonly [name: string, json: string])[];
+  /** UTF-8 bytes of names and texts together; a change past it is refused with MKTS_BUDGET. */
+  readonly bytesMax: number;
+}
+
+/** Values of `ctx.secrets`, by name. */
+export type PlainSecrets = Readonly<Record<string, string>>;
+
 /** What a worker may ask of the kernel. */
 export interface KernelShape {
   /** Opens or declares a bucket for writing; throws as the bucket's checks do. */
@@ -109,6 +148,9 @@ export interface KernelShape {
   lastRow(key: string): Promise<Outcome<PlainSeries>>;
   log(lines: readonly PlainLogLine[], droppedLines: number): Promise<void>;
   metrics(metrics: readonly PlainMetric[]): Promise<void>;
+  denied(denials: readonly PlainDenial[]): Promise<void>;
+  /** Rows and messages that could not be taken; `dropped` more are not told. */
+  deadLetters(letters: readonly PlainDeadLetter[], dropped: number): Promise<void>;
 }
 
 /** What the kernel may ask of a worker. */
@@ -119,10 +161,16 @@ export interface PluginShape {
   configure(): Promise<readonly ConfigProblem[]>;
   /**
    * Starts it, with its line to the network broker (broker-client.ts), transferred. For a bgworker
-   * settles when it ends; for a trigger when it is ready.
+   * settles when it ends; for a trigger when it is ready. `state` is what its rows taken so far say.
+   * `secrets` are those of its entry that it declares.
    */
-  start(line: MessagePort): Promise<Outcome<void>>;
+  start(line: MessagePort, state: PlainState, secrets: PlainSecrets): Promise<Outcome<void>>;
   fire(batch: PlainBatch): Promise<Outcome<void>>;
+  /**
+   * Aborts `ctx.signal` and waits for what is under way, but not for the ring to be committed. Nothing
+   * is written after it, and `start` may follow.
+   */
+  park(): Promise<Outcome<void>>;
   /** Aborts `ctx.signal` and waits for what is under way, then for the ring to be committed. */
   stop(): Promise<Outcome<void>>;
 }

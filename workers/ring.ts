@@ -1,13 +1,15 @@
 /**
  * A plugin's ring: a byte queue in shared memory, one producer (the plugin's worker), one consumer
- * (the kernel's drain). With doorbell.ts and word-watch.ts the only code that names Atomics.
+ * (the kernel's drain). With ring-mirror.ts, doorbell.ts and word-watch.ts the only code that names
+ * Atomics.
  *
  *   control, a cache line (64 B) for each word or group with one owner
  *     line 0  worker  written      cursor behind the last frame handed over
  *     line 1  kernel  consumed     cursor up to which the room is free again
  *     line 2  kernel  committed    cursor up to which the rows are on disk and visible
  *     line 3  worker  waits        1 while the worker waits for room: only then is it notified
- *     line 4  worker  heartbeat, heap KiB, external KiB
+ *     line 4  worker  heartbeat, heap KiB, external KiB, CPU ms, throttled ms, pause,
+ *                     rows handed over, rows refused
  *     line 5  kernel  closed, high water in bytes, frames rejected
  *   data, `capacity` bytes, a power of two: frames, each contiguous and 8-aligned
  *     … frame | frame | WRAP, skip to the start ┐
@@ -24,24 +26,31 @@
 
 import { assert } from '../kernel/base/assert.ts';
 import { PluginError, RequestError } from '../kernel/base/errors.ts';
-import { FRAME_BYTES_MAX, RING_BYTES } from '../kernel/base/limits.ts';
+import { FRAME_BYTES_MAX, HEARTBEAT_MS, RING_BYTES } from '../kernel/base/limits.ts';
 import type { RowBlockTarget } from '../kernel/base/row-block.ts';
 import type { FramePlace, FrameReader, FrameWriter } from './transport.ts';
 import { type SharedWords, WordWatch } from './word-watch.ts';
 
-const LINE_WORDS = 16;
-const WRITTEN = 0;
-const CONSUMED = 1 * LINE_WORDS;
-const COMMITTED = 2 * LINE_WORDS;
-const WAITS = 3 * LINE_WORDS;
-const HEARTBEAT = 4 * LINE_WORDS;
+export const LINE_WORDS = 16;
+/** Layout of the control words; ring-mirror.ts is the other file that knows it. */
+export const WRITTEN = 0;
+export const CONSUMED: number = 1 * LINE_WORDS;
+export const COMMITTED: number = 2 * LINE_WORDS;
+export const WAITS: number = 3 * LINE_WORDS;
+export const HEARTBEAT: number = 4 * LINE_WORDS;
 const HEAP_KB = HEARTBEAT + 1;
 const EXTERNAL_KB = HEARTBEAT + 2;
-const CLOSED = 5 * LINE_WORDS;
+export const CPU_MS: number = HEARTBEAT + 3;
+const THROTTLED_MS = HEARTBEAT + 4;
+/** Never changes, never notified: waiting on it is sleeping. */
+const PAUSE = HEARTBEAT + 5;
+const ROWS_HANDED = HEARTBEAT + 6;
+const ROWS_REFUSED = HEARTBEAT + 7;
+export const CLOSED: number = 5 * LINE_WORDS;
 const HIGH_WATER = CLOSED + 1;
-const REJECTED = CLOSED + 2;
-const CONTROL_WORDS = 6 * LINE_WORDS;
-const CONTROL_BYTES = 4 * CONTROL_WORDS;
+export const REJECTED: number = CLOSED + 2;
+export const CONTROL_WORDS: number = 6 * LINE_WORDS;
+export const CONTROL_BYTES: number = 4 * CONTROL_WORDS;
 
 /** In the place of a frame's length: the rest up to the end of the data is skipped. */
 const WRAP = 0xffff_ffff;
@@ -65,6 +74,8 @@ export class RingWriter implements FrameWriter {
   readonly #committed: WordWatch;
   #written: number;
   #reserved = 0;
+  #rowsHanded = 0;
+  #rowsRefused = 0;
 
   /** `onCommit` rings the doorbell. */
   constructor(shared: SharedArrayBuffer, onCommit: () => void) {
@@ -101,13 +112,25 @@ export class RingWriter implements FrameWriter {
     return this.#target;
   }
 
-  commit(): void {
+  get rejectedFrames(): number {
+    return Atomics.load(this.#control, REJECTED);
+  }
+
+  noteRefused(rowCount: number): void {
+    this.#rowsRefused = (this.#rowsRefused + rowCount) | 0;
+    Atomics.store(this.#control, ROWS_REFUSED, this.#rowsRefused);
+  }
+
+  commit(rowCount = 0): void {
     assert(this.#reserved > 0, 'a frame was begun');
     this.#written = (this.#written + this.#reserved) | 0;
+    this.#rowsHanded = (this.#rowsHanded + rowCount) | 0;
     this.#reserved = 0;
     // Order: bytes, then cursor. The kernel loads the cursor atomically, so the bytes below a cursor
     // it can see are there; the other way round it could read a frame half written.
     Atomics.store(this.#control, WRITTEN, this.#written);
+    // Order: after the cursor, so that no more rows are counted than there are to be read.
+    Atomics.store(this.#control, ROWS_HANDED, this.#rowsHanded);
     this.#onCommit();
   }
 
@@ -147,6 +170,21 @@ export class RingWriter implements FrameWriter {
     Atomics.store(this.#control, EXTERNAL_KB, externalBytes / 1024);
   }
 
+  /** Totals of this thread; they run over after weeks, so only differences say something. */
+  reportCpu(usedMs: number, throttledMs: number): void {
+    Atomics.store(this.#control, CPU_MS, usedMs);
+    Atomics.store(this.#control, THROTTLED_MS, throttledMs);
+  }
+
+  /** Blocks the thread for `ms`, alive to whoever looks at its heartbeat. */
+  sleep(ms: number): void {
+    const endMs = performance.now() + ms;
+    for (let leftMs = ms; leftMs > 0; leftMs = endMs - performance.now()) {
+      Atomics.wait(this.#control, PAUSE, 0, Math.min(leftMs, HEARTBEAT_MS));
+      this.beat();
+    }
+  }
+
   #freeBytes(): number {
     return this.#capacity - ((this.#written - Atomics.load(this.#control, CONSUMED)) | 0);
   }
@@ -162,15 +200,26 @@ export class RingWriter implements FrameWriter {
   }
 }
 
-/** What the kernel sees of a worker without asking it. The plugin can forge all but the last two. */
+/**
+ * What the kernel sees of a worker without asking it. The plugin can forge all but the high water, the
+ * capacity and the frames rejected.
+ */
 export interface RingGauges {
   readonly heartbeat: number;
   readonly heapKb: number;
   readonly externalKb: number;
+  /** u32 totals: CPU time used, and time slept to keep to the CPU budget. */
+  readonly cpuMs: number;
+  readonly throttledMs: number;
+  /** Bytes that wait in the ring, as the worker says. */
+  readonly usedBytes: number;
   /** The most bytes that ever waited in the ring, and its size. */
   readonly highWaterBytes: number;
   readonly capacityBytes: number;
   readonly rejectedFrames: number;
+  /** u32 totals, as the worker says: rows it handed over, and rows it refused itself. */
+  readonly rowsHanded: number;
+  readonly rowsRefused: number;
 }
 
 /** The kernel's end. Usable after the worker has ended, until all it handed over is consumed. */
@@ -249,16 +298,27 @@ export class RingReader implements FrameReader {
     Atomics.notify(this.#control, COMMITTED);
   }
 
-  /** Cheap: six loads. */
+  /** Cheap: a few loads. */
   gauges(): RingGauges {
     return {
       heartbeat: Atomics.load(this.#control, HEARTBEAT),
       heapKb: Atomics.load(this.#control, HEAP_KB) >>> 0,
       externalKb: Atomics.load(this.#control, EXTERNAL_KB) >>> 0,
+      cpuMs: Atomics.load(this.#control, CPU_MS) >>> 0,
+      throttledMs: Atomics.load(this.#control, THROTTLED_MS) >>> 0,
+      usedBytes: this.#usedBytes(),
       highWaterBytes: this.#highWater,
       capacityBytes: this.#capacity,
       rejectedFrames: this.#rejected,
+      rowsHanded: Atomics.load(this.#control, ROWS_HANDED) >>> 0,
+      rowsRefused: Atomics.load(this.#control, ROWS_REFUSED) >>> 0,
     };
+  }
+
+  /** Not checked, hence only to be shown: within the ring whatever the plugin wrote there. */
+  #usedBytes(): number {
+    const bytes = (Atomics.load(this.#control, WRITTEN) - this.#read) | 0;
+    return Math.min(Math.max(bytes, 0), this.#capacity);
   }
 
   /** Takes over `written` if it moved. The first thing that is read of what a plugin can scribble. */

@@ -43,20 +43,32 @@ export interface SandboxOptions {
   readonly plugin: string;
   /** Where `console` of the plugin goes: rate-limited by the sink. */
   readonly onConsole: ConsoleSink;
+  /** What `require` answers with, by name without `node:` (granted-builtins.ts). */
+  readonly builtins: ReadonlyMap<string, unknown>;
+  /** It reached for something that is not there. Code generation is not told: libraries probe for it. */
+  readonly onDenied: (what: string) => void;
 }
 
 /** What a plugin's module left in `module.exports`. */
-export type Evaluate = (code: string, filename: string) => unknown;
+export type Evaluate = (
+  code: string,
+  filename: string,
+  /** Texts `require` runs when it is asked for them, by name. */
+  libraries?: Readonly<Record<string, string>>,
+) => unknown;
 
 /** Strips the realm, for good, and returns the one way to run a plugin's bundle in it. */
 export function sealRealm(options: SandboxOptions): Evaluate {
   const denied = (what: string): PluginError =>
     new PluginError('MKTS_CAPABILITY_DENIED', { plugin: options.plugin, what });
+  const refuse = (what: string): never => {
+    options.onDenied(what);
+    throw denied(what);
+  };
   const deny =
     (what: string): ((...args: unknown[]) => never) =>
-    () => {
-      throw denied(what);
-    };
+    () =>
+      refuse(what);
   const { compileFunction } = vm;
 
   replaceGlobals(options.onConsole, deny);
@@ -65,15 +77,27 @@ export function sealRealm(options: SandboxOptions): Evaluate {
   removeGlobals();
   sealCodeGeneration(denied);
 
-  return (code, filename) => {
+  const run = (code: string, filename: string, require: (name: unknown) => unknown): unknown => {
     const module = { exports: {} };
     // Without `importModuleDynamically` an import() in the bundle rejects.
-    const run = compileFunction(code, ['require', 'module', 'exports'], { filename });
-    const require = (name: unknown): never => {
-      throw denied(`require of ${String(name)}`);
-    };
-    Reflect.apply(run, undefined, [require, module, module.exports]);
+    const compiled = compileFunction(code, ['require', 'module', 'exports'], { filename });
+    Reflect.apply(compiled, undefined, [require, module, module.exports]);
     return module.exports;
+  };
+  const builtin = (name: unknown): unknown =>
+    options.builtins.get(String(name).replace(/^node:/, '')) ??
+    refuse(`require of ${String(name)}`);
+  return (code, filename, libraries = {}) => {
+    const loaded = new Map<string, unknown>();
+    // The bundler has left nothing to load but builtins the entry grants, and libraries of ours.
+    const require = (given: unknown): unknown => {
+      const name = String(given);
+      const library = Object.hasOwn(libraries, name) ? libraries[name] : undefined;
+      if (library === undefined) return builtin(name);
+      if (!loaded.has(name)) loaded.set(name, run(library, `${name}.cjs`, builtin));
+      return loaded.get(name);
+    };
+    return run(code, filename, require);
   };
 }
 

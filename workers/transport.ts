@@ -14,8 +14,12 @@ export interface FrameWriter {
    * or undefined while there is none. The target is valid until `commit`.
    */
   tryWrite(bytes: number): RowBlockTarget | undefined;
-  /** Hands the frame of the last `tryWrite` over: it is *accepted*. */
-  commit(): void;
+  /** Hands the frame of the last `tryWrite` over, with its rows: they are *accepted*. */
+  commit(rowCount?: number): void;
+  /** Counts rows that were refused before they became a frame. */
+  noteRefused(rowCount: number): void;
+  /** Grows when the kernel refuses a frame: what is known of buckets may be old. */
+  readonly rejectedFrames: number;
   /** Resolves when there was room for `bytes`. Rejects with MKTS_WRITES_STOPPED once closed. */
   waitForRoom(bytes: number, signal?: AbortSignal): Promise<void>;
   /** Resolves when all frames accepted so far are committed. Rejects with MKTS_WRITES_STOPPED. */

@@ -79,6 +79,7 @@ const ALL: readonly ElementType[] = [
   STRING16,
 ];
 const BY_CODE = new Map(ALL.map((type) => [type.code, type]));
+const BY_NAME = new Map(ALL.map((type) => [type.name, type]));
 const BY_WIRE = new Map(
   ALL.flatMap((type) => (type.wire === undefined ? [] : [[type.wire, type]])),
 );
@@ -86,6 +87,11 @@ const BY_WIRE = new Map(
 /** The type with a code on disk; undefined for codes that have no width (4, 7, 8) or are unknown. */
 export function elementTypeOfCode(code: number): ElementType | undefined {
   return BY_CODE.get(code);
+}
+
+/** The type of a name as errors and listings show it: 'FLOAT64'. */
+export function elementTypeOfName(name: string): ElementType | undefined {
+  return BY_NAME.get(name);
 }
 
 /** The type of a wire string; undefined for any other text ('<f4' too: it carries no byte order). */

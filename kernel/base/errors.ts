@@ -15,8 +15,14 @@ export const ERROR_TEXTS = {
   MKTS_ROOT_DIRECTORY: 'root_directory {path} cannot be used: {reason}',
   MKTS_ROOT_LOCKED: 'root_directory {path} is in use by another server (pid {pid}, since {since})',
   MKTS_LISTEN: 'failed to start server - error: listen on {address}: {reason}',
-  MKTS_TRIGGER_PATTERN: 'trigger pattern "{pattern}" is not valid: {reason}',
+  MKTS_TRIGGER_PATTERN: 'pattern "{pattern}" is not valid: {reason}',
   MKTS_NODE_TOO_OLD: 'mkts needs Node {needed} or newer; this is Node {found} ({executable})',
+  MKTS_SCAFFOLD: 'plugin {name} cannot be made: {reason}',
+  MKTS_TAPE_INVALID: 'tape {path}:{line}: {reason}',
+  MKTS_TAPE_WRITE: 'tape {path} cannot be written: {reason}',
+  MKTS_PLUGIN_UNTESTED: '{directory}: {reason}',
+  MKTS_KERNEL_LOOP:
+    'the kernel process died {deaths} times within {seconds} s and is not started again; the last time it {ending}',
 
   // Client: goes into the reply.
   MKTS_KEY_INVALID: 'key "{key}" is not in proper format, should be like: {example}: {reason}',
@@ -64,10 +70,22 @@ export const ERROR_TEXTS = {
   MKTS_INTERNAL: "internal error: the server's log says more",
   MKTS_BODY_TOO_LARGE: 'request body exceeds {maxBytes} bytes',
   MKTS_WRITES_STOPPED: 'the database does not take writes: {reason}',
+  MKTS_ADMIN_DENIED: 'the admin API does not answer this request: {reason}',
+  MKTS_ADMIN_UNKNOWN: 'the admin API has no {method} {path}',
+  MKTS_ADMIN_ARGUMENT: '{argument}: {problem}',
+  MKTS_LETTER_UNKNOWN: 'plugin {plugin} has no dead letter {id}',
+  MKTS_RECORDING_UNKNOWN: 'plugin {plugin} has no recording {file}',
+  MKTS_PROFILE: 'no CPU profile of plugin {plugin} can be taken: {reason}',
   MKTS_OVERLOADED: 'the server is busy: {reason}; try again',
   MKTS_SHUTTING_DOWN: 'the server is shutting down',
 
   // Plugin author: named, logged; the kernel goes on.
+  MKTS_PLUGIN_UNKNOWN: 'there is no plugin {plugin}',
+  MKTS_PLUGIN_EXISTS: 'there is a plugin {plugin} already',
+  MKTS_PLUGIN_QUARANTINED: 'plugin {plugin} is in quarantine: {reason}',
+  MKTS_PLUGIN_SUPERSEDED: 'plugin {plugin}: a newer reload takes the place of this one',
+  MKTS_PLUGIN_PROBATION:
+    'plugin {plugin}: this version failed in its probation and gave way to the one before: {reason}',
   MKTS_PLUGIN_NOT_FOUND: 'plugin module {module} not found; looked in: {looked}',
   MKTS_PLUGIN_BUILD: 'plugin {plugin} does not build: {reason}',
   MKTS_PLUGIN_IMPORT: 'plugin {plugin} may not import {import}',
@@ -79,11 +97,20 @@ export const ERROR_TEXTS = {
   MKTS_PLUGIN_MEMORY: 'plugin {plugin} uses {usedMb} MB of the {limitMb} MB it may use',
   MKTS_PLUGIN_EXIT: 'plugin {plugin} ended by itself (exit code {exitCode})',
   MKTS_PLUGIN_TIMEOUT: 'plugin {plugin}: {call} took longer than {timeoutMs} ms',
+  MKTS_KERNEL_DIED: 'it is held to have killed the kernel process, which {ending}: {evidence}',
   MKTS_FRAME_INVALID: 'plugin {plugin} sent a frame that is not valid: {reason}',
   MKTS_RING_INVALID: 'plugin {plugin} damaged its ring: {reason}',
+  MKTS_LINE_INVALID: 'the process of plugin {plugin} sent what is not valid: {reason}',
+  MKTS_WRITE_TOO_LARGE:
+    'a call that is written as one piece takes {bytes} bytes, at most {maxBytes}: write less at a time',
+  MKTS_STATE_INVALID: 'state "{name}" cannot be kept: {reason}',
   MKTS_NET_DENIED: 'plugin {plugin} may not reach {host}; allowed: {allowed}',
   MKTS_NET_FAILED: '{method} {url}: {reason}',
+  MKTS_TAPE_MISS: 'the tape has nothing for {request}; left on it: {left}',
   MKTS_CAPABILITY_DENIED: 'plugin {plugin}: {what} is not available in a plugin',
+  MKTS_BUDGET: 'plugin {plugin} is over its budget: {budget} {used} of {limit}',
+  MKTS_CONSENT:
+    'plugin {plugin} version {version} asks for more than was agreed to: {asks}; `mkts plugin approve {plugin}` agrees',
 
   // Disk: writes stop, reads go on.
   MKTS_DISK: '{operation} {path}: {reason}',
@@ -94,6 +121,9 @@ export const ERROR_TEXTS = {
   MKTS_WAL_CORRUPT: 'write-ahead log {path} is damaged at offset {offset}: {reason}',
   MKTS_YEAR_FILE_CORRUPT: 'year file {path} is set aside: {reason} (offset {offset})',
   MKTS_CATALOG_CORRUPT: '{path} is set aside: {reason}',
+  MKTS_STATE_CORRUPT: 'the states of plugins in {path} are set aside: {reason}',
+  MKTS_LETTERS_CORRUPT:
+    'dead letters in {path}: {lines} lines are skipped, the first at offset {offset}: {reason}',
   MKTS_CELL_CORRUPT: 'year file {path} has a damaged interval at offset {offset}: {reason}',
   MKTS_BUCKET_READ_ONLY: 'bucket {key} is read-only: {reason}',
 } as const;
@@ -166,6 +196,11 @@ export function formatErrorText(text: string, fields: ErrorFields): string {
   return rest.length === 0 ? filled : `${filled} (${rest.join(', ')})`;
 }
 
+/** Whatever was thrown, as an Error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
 /** The message of whatever was thrown. */
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
@@ -202,8 +237,10 @@ export function toPlainError(thrown: unknown): PlainError {
 
 /** Revives what `toPlainError` made. A code this build does not know becomes a plain Error. */
 export function fromPlainError(plain: PlainError): Error {
-  if (plain.code !== undefined && plain.code in ERROR_TEXTS) {
-    const Class = CLASSES[plain.name as keyof typeof CLASSES] ?? MktsError;
+  if (plain.code !== undefined && Object.hasOwn(ERROR_TEXTS, plain.code)) {
+    const Class = Object.hasOwn(CLASSES, plain.name)
+      ? CLASSES[plain.name as keyof typeof CLASSES]
+      : MktsError;
     const error = new Class(plain.code, plain.fields);
     if (plain.stack !== undefined) error.stack = plain.stack;
     return error;

@@ -35,6 +35,37 @@ export const DRAIN_IDLE_POLL_MS = 10;
 /** Series a plugin may open; past it MKTS_PLUGIN_FAILED. */
 export const SERIES_PER_PLUGIN_MAX = 65_536;
 
+// ---- state of plugins -------------------------------------------------------------------------
+/** UTF-8 bytes of a name in `ctx.state`; past it MKTS_STATE_INVALID. */
+export const STATE_NAME_BYTES_MAX = 256;
+/** Lists and objects inside each other in a value of state; past it MKTS_STATE_INVALID. */
+export const STATE_DEPTH_MAX = 32;
+/** What a name of state costs of its plugin's megabytes besides its text and its value's. */
+export const STATE_ENTRY_OVERHEAD_BYTES = 64;
+/** The states file is written in pieces of this size, giving the main thread back in between. */
+export const STATES_FILE_PIECE_BYTES: number = 256 * KiB;
+
+// ---- dead letters -----------------------------------------------------------------------------
+/** Dead letters kept of a plugin; the oldest goes first, and is counted. */
+export const LETTERS_KEPT_MAX = 1000;
+/** Bytes of them in their file, or what `disk` of its entry leaves if that is less; as above. */
+export const LETTERS_BYTES_MAX: number = 16 * MiB;
+/** JSON of one dead letter; a larger one is counted and dropped. */
+export const LETTER_BYTES_MAX: number = 1 * MiB;
+/** Letters a plugin may make in a second; the rest is counted and dropped. */
+export const LETTERS_PER_SECOND_MAX = 50;
+/** Characters of rows and payloads a worker sends in a second; as above. */
+export const LETTER_CHARACTERS_PER_SECOND_MAX: number = 2 * MiB;
+/** Letters that wait for their file; past it they are counted and dropped. */
+export const LETTERS_WAITING_BYTES_MAX: number = 8 * MiB;
+/** Letters an answer lists, unless more are asked for. */
+export const LETTERS_ANSWERED = 100;
+/** UTF-16 units of a reason, and of the excerpt of a letter in a list; the rest is cut. */
+export const LETTER_REASON_MAX = 1000;
+export const LETTER_EXCERPT_MAX = 160;
+/** Their file is synced this long after it changed. */
+export const LETTERS_SYNC_MS = 1_000;
+
 // ---- ingest -----------------------------------------------------------------------------------
 /** Bytes of a transaction group; full: rings wait, requests wait. One request must fit. */
 export const GROUP_BYTES_MAX: number = 8 * MiB;
@@ -130,7 +161,7 @@ export const LOG_LINE_BYTES_MAX: number = 8 * KiB;
 export const METRICS_PER_PLUGIN_MAX = 1000;
 /** Bytes of an HTTP answer a plugin may receive. */
 export const FETCH_BYTES_MAX: number = 64 * MiB;
-/** Requests of a plugin under way at a time; the next wait. */
+/** HTTP requests of a plugin under way at a time, or its entry's `requests` if that is less. */
 export const FETCHES_MAX = 16;
 /** Messages of a socket that wait for the plugin; past it the socket is closed. */
 export const SOCKET_BACKLOG_MAX = 100_000;
@@ -165,11 +196,98 @@ export const PLUGIN_REQUESTS_MAX = 64;
 export const PLUGIN_DISK_MB = 64;
 /** A new generation that fails within this time gives way to the one before. */
 export const PROBATION_MS = 10_000;
+/** A worker looks at its own CPU time this often … */
+export const CPU_LOOK_MS = 100;
+/** … may use its share of this time at once, after a rest … */
+export const CPU_BURST_MS = 2_000;
+/** … and sleeps at most this long before its calls are answered again. */
+export const CPU_SLEEP_MS_MAX = 500;
+/** CPU time that can be owed; a turn that took more is forgiven the rest. */
+export const CPU_OWED_MS_MAX = 5_000;
+/** A plugin that is slowed down for most of this time is degraded. */
+export const CPU_OVER_MS = 10_000;
+/** Bytes zlib may unpack to in one call of a plugin; past it the call throws. */
+export const UNPACKED_BYTES_MAX: number = 64 * MiB;
+/** Different denials a plugin's worker tells in one message; further ones are counted together. */
+export const DENIALS_KEPT_MAX = 32;
+/** Keys a worker remembers it may not write; the kernel is asked about further ones each time. */
+export const REFUSED_KEYS_MAX = 10_000;
+/** One line a plugin and kind of denial in this time; the counter counts all. */
+export const DENIAL_LINE_MS = 60_000;
+/** Questions of a plugin that wait their turn; past it MKTS_BUDGET. */
+export const PLUGIN_REQUESTS_WAITING_MAX = 4096;
+/** UTF-16 units of the JSON Schema of a plugin's settings; a longer one is left out. */
+export const CONFIG_SCHEMA_BYTES_MAX: number = 256 * KiB;
 /** A change of a plugin's files is looked at once they have been quiet for this long. */
 export const RELOAD_DEBOUNCE_MS = 100;
 
+// A plugin in a process of its own.
+/** Bytes of one message of the process, rows aside; past it MKTS_LINE_INVALID. */
+export const LINE_MESSAGE_BYTES_MAX: number = 16 * MiB;
+/** Bytes sent to a process that it leaves unread; past it MKTS_LINE_INVALID. */
+export const LINE_BACKLOG_BYTES_MAX: number = 256 * MiB;
+/** What one process sent is read for this long before everybody else has a turn. */
+export const LINE_SLICE_MS = 2;
+/** … and so many calls and answers of it, which make work after they were read. */
+export const LINE_CALLS_PER_SLICE = 64;
+/** V8's range for the code of the plugin's thread, which counts as if it were all in use. */
+export const PROCESS_CODE_RANGE_MB = 64;
+/** What Node takes of a process's data limit before a plugin has anything: measured 658, of it 512 for code. */
+export const PROCESS_DATA_BASE_MB = 736;
+/** Resident memory of a process that is V8's own doing: young generation, compiled code, arenas. */
+export const PROCESS_MEMORY_SLACK_MB = 64;
+
+/** Bytes of a tape `mkts plugin record` writes; past it the run ends. */
+export const TAPE_BYTES_MAX: number = 256 * MiB;
+
 /** Niceness of a plugin's thread: the kernel and its sync thread stay at 0. */
 export const WORKER_NICENESS = 10;
+/** Of the thread that builds plugins, and of esbuild: behind all of them. */
+export const BUNDLE_NICENESS = 19;
+
+// ---- watchdog ---------------------------------------------------------------------------------
+/** Deaths of the kernel process within this time; at the last of them it is given up. */
+export const KERNEL_DEATHS_MAX = 5;
+export const KERNEL_DEATHS_WINDOW_MS = 60_000;
+/** A kernel that has been ready for this long gets a process in reserve. */
+export const KERNEL_RESERVE_MS = 2_000;
+/** A kernel that has stopped may take this long to exit: a thread in native code holds it up. */
+export const KERNEL_EXIT_MS = 1_000;
+/** After the kernel process ended, its last words may take this long to be read. */
+export const LAST_WORDS_MS = 200;
+
+// ---- operations -------------------------------------------------------------------------------
+/** Lines kept of a plugin, and as many of level debug; the oldest goes first. */
+export const JOURNAL_LINES_MAX = 1000;
+/** UTF-16 units of those lines, of either kind; the oldest goes first. */
+export const JOURNAL_CHARACTERS_MAX: number = 1 * MiB;
+/** Changes of state kept of a plugin; the oldest goes first. */
+export const JOURNAL_STATES_MAX = 64;
+/** Plugins whose lines are kept; the one that was new first is forgotten first. */
+export const JOURNAL_PLUGINS_MAX = 1024;
+/** Lines of a plugin a client that follows may lag behind; past it the client is cut off. */
+export const FOLLOW_BYTES_MAX: number = 1 * MiB;
+/** Clients that follow lines or take a profile at a time; past it MKTS_OVERLOADED. */
+export const FOLLOWERS_MAX = 64;
+/** How often the flight recorder looks at each plugin, and how many looks it keeps. */
+export const FLIGHT_SAMPLE_MS = 1_000;
+export const FLIGHT_SAMPLES_MAX = 60;
+/** Flight recordings kept of a plugin; the oldest is removed. */
+export const FLIGHTS_PER_PLUGIN_MAX = 5;
+/** A plugin that ran for this long since it last failed counts as recovered. */
+export const RECOVERED_MS = 60_000;
+/** Generations of a plugin whose rows are counted apart; the oldest is forgotten. */
+export const ROW_GENERATIONS_MAX = 3;
+/** A worker that is profiled must answer within this time, or there is no profile. */
+export const PROFILE_ANSWER_MS = 5_000;
+/** Longest CPU profile that may be asked for. */
+export const PROFILE_SECONDS_MAX = 60;
+/** Characters of `admin_token`; a shorter one is refused at the start. */
+export const ADMIN_TOKEN_CHARACTERS_MIN = 16;
+/** Lines of a plugin's log an answer repeats, unless more are asked for. */
+export const LOGS_ANSWERED = 100;
+/** A client that follows lines hears something this often, so that one that is gone is noticed. */
+export const FOLLOW_PULSE_MS = 15_000;
 
 // ---- triggers ---------------------------------------------------------------------------------
 /** Keys with rows waiting for one trigger; past it the rows of the new key are counted as missed. */
@@ -201,5 +319,15 @@ export const PLUGIN_NAME_BYTES_MAX = 64;
 /** Metric families of plugins, and samples of a family; the rest is counted and dropped. */
 export const PLUGIN_FAMILIES_MAX = 200;
 export const PLUGIN_SAMPLES_MAX = 10_000;
+/** A change of mkts.yml is read once its directory has been quiet for this long. */
+export const CONFIG_DEBOUNCE_MS = 100;
+/** mkts.yml is looked at this often whatever the system tells: some file systems tell nothing. */
+export const CONFIG_POLL_MS = 5_000;
+/** Days in a row a calendar is searched for its next session; past it there is none. */
+export const CALENDAR_CLOSED_DAYS_MAX = 3660;
+/** Bytes of a calendar file; past it MKTS_CONFIG_INVALID. */
+export const CALENDAR_BYTES_MAX: number = 1 * MiB;
+/** How often the age of each plugin's newest row is looked at. */
+export const FRESHNESS_CHECK_MS = 1_000;
 /** How often the disk usage of the root directory is measured. */
 export const DISK_USAGE_INTERVAL_MS = 600_000;

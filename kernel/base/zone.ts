@@ -91,7 +91,12 @@ export class Zone {
 
   /** Local midnight of a date (`month` 0-based), in Unix seconds. */
   midnight(year: number, month: number, day: number): number {
-    const wall = civil(year, month, day);
+    return this.instantOf(year, month, day, 0);
+  }
+
+  /** When local clocks show `secondOfDay` on a date (`month` 0-based), in Unix seconds. */
+  instantOf(year: number, month: number, day: number, secondOfDay: number): number {
+    const wall = civil(year, month, day) + secondOfDay;
     if (this.isUtc) return wall;
     let instant = wall - this.#offsetAt(wall);
     // The offset at the guess may be that of the other side of a clock change: ask once more there.

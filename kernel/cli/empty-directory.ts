@@ -6,7 +6,7 @@
  * a user wrote has become absolute.
  */
 
-import { chmodSync, mkdtempSync, rmdirSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { reasonOf } from '../base/errors.ts';
@@ -18,13 +18,13 @@ const READ_ONLY = 0o500;
 /**
  * Goes there; the function returned goes back and removes it, and so does the end of the process.
  * A directory that cannot be made is told and lived without: the permission probe says what for.
- * After a SIGKILL an empty directory stays behind.
+ * After a SIGKILL an empty directory stays behind, unless a watchdog removes it.
  */
 export function enterEmptyDirectory(log: Log): () => void {
   const before = process.cwd();
   let directory: string;
   try {
-    directory = mkdtempSync(join(resolve(tmpdir()), `mkts-${process.pid}-`));
+    directory = mkdtempSync(join(resolve(tmpdir()), namePrefix(process.pid)));
     chmodSync(directory, READ_ONLY);
     process.chdir(directory);
   } catch (cause) {
@@ -46,4 +46,18 @@ export function enterEmptyDirectory(log: Log): () => void {
   };
   process.once('exit', leave);
   return leave;
+}
+
+/** Removes what a process that was killed left behind. */
+export function removeEmptyDirectoryOf(pid: number): void {
+  try {
+    for (const name of readdirSync(tmpdir()))
+      if (name.startsWith(namePrefix(pid))) rmdirSync(join(tmpdir(), name));
+  } catch {
+    // It is empty, and in a directory somebody cleans.
+  }
+}
+
+function namePrefix(pid: number): string {
+  return `mkts-${pid}-`;
 }

@@ -8,31 +8,45 @@
 
 import { once } from 'node:events';
 import { dirname, resolve } from 'node:path';
-import { loadConfig } from '../../config/load.ts';
+import { loadConfig, type MktsConfig } from '../../config/load.ts';
 import { moduleName } from '../../config/plugin-entries.ts';
 import { Doorbell } from '../../workers/doorbell.ts';
 import type { Column } from '../base/column-series.ts';
 import { DRAIN_IDLE_POLL_MS } from '../base/limits.ts';
 import { decodeRowBlock } from '../base/row-block.ts';
 import { EPOCH_SHAPE } from '../base/schema.ts';
+import { secretValues } from '../base/secrets.ts';
+import { rowBlockOffsets } from '../base/state-entry.ts';
 import type { Log } from '../log.ts';
 import { startBroker } from '../supervisor/broker-thread.ts';
 import { bundlePlugin } from '../supervisor/bundle-plugin.ts';
-import type { KernelFunctions } from '../supervisor/kernel-api.ts';
-import type { PluginEntry, PluginFeed } from '../supervisor/plugin-entry.ts';
+import { NetworkRecorder } from '../supervisor/network-recorder.ts';
+import type { Network, PluginEntry, PluginFeed } from '../supervisor/plugin-entry.ts';
 import { resolveModule } from '../supervisor/resolve-module.ts';
 import { Supervisor } from '../supervisor/supervisor.ts';
+import { TapeMask } from '../supervisor/tape-mask.ts';
 import { enterEmptyDirectory } from './empty-directory.ts';
+import { EMPTY_KERNEL } from './empty-kernel.ts';
+import { TapeFile } from './tape-file.ts';
 
 export interface PluginRun {
   /** Name of an entry of mkts.yml, or a module. */
   readonly module: string;
   readonly configPath: string | undefined;
   readonly log: Log;
+  /** Write the network traffic to a tape, and do not print the rows. */
+  readonly record?: Recording | undefined;
+}
+
+export interface Recording {
+  readonly path: string;
+  /** Undefined: until a signal. */
+  readonly forMs: number | undefined;
 }
 
 /** Runs until the plugin ends or a signal asks to stop. Returns the exit code. */
-export async function runPlugin({ module, configPath, log }: PluginRun): Promise<number> {
+export async function runPlugin(options: PluginRun): Promise<number> {
+  const { module, configPath, log, record } = options;
   const config = configPath === undefined ? undefined : loadConfig(configPath);
   const entry =
     config?.plugins.find(({ name }) => name === module) ??
@@ -42,17 +56,29 @@ export async function runPlugin({ module, configPath, log }: PluginRun): Promise
     pluginDirectory: config?.pluginDirectory,
     configDirectory: config === undefined ? process.cwd() : dirname(config.path),
   };
+  const { promise: ended, resolve: end } = Promise.withResolvers<number>();
+  const startedMs = Date.now();
+  const tape =
+    record &&
+    new TapeFile({
+      path: resolve(record.path),
+      plugin: entry.name,
+      startedMs,
+      onEnd(reason) {
+        log.warn({ reason }, 'the tape ends');
+        end(0);
+      },
+    });
   // As the server does: what the plugin could read there it could read here.
   const leaveEmptyDirectory = enterEmptyDirectory(log);
   const doorbell = new Doorbell();
   const broker = startBroker({ onFailure: (error) => log.error(error) });
-  const { promise: ended, resolve: end } = Promise.withResolvers<number>();
   const feeds: PluginFeed[] = [];
   const supervisor = new Supervisor({
     entries: [entry],
     bundle: ({ name }) => bundlePlugin({ name, file: resolveModule(entry.module, places).file }),
     kernel: () => EMPTY_KERNEL,
-    network: broker,
+    network: tape === undefined ? broker : recorderOf(broker, tape, startedMs, entry, config),
     doorbell,
     timezone: config?.zone.name ?? 'UTC',
     log,
@@ -68,9 +94,11 @@ export async function runPlugin({ module, configPath, log }: PluginRun): Promise
   // A reader that has seen enough (`| head`) ends the run as a signal does.
   process.stdout.once('error', onSignal);
   let isRunning = true;
-  const printed = printRows(feeds, doorbell, () => isRunning);
+  const printed = printRows(feeds, doorbell, () => isRunning, record === undefined);
   await supervisor.start();
+  const timer = record?.forMs === undefined ? undefined : setTimeout(() => end(0), record.forMs);
   const exitCode = await ended;
+  clearTimeout(timer);
   await supervisor.stop();
   isRunning = false;
   doorbell.ring();
@@ -78,8 +106,28 @@ export async function runPlugin({ module, configPath, log }: PluginRun): Promise
   await broker.stop();
   process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
   leaveEmptyDirectory();
+  tape?.close();
+  if (tape !== undefined)
+    log.info({ tape: tape.path, entries: tape.entryCount }, 'what passed the network is recorded');
   log.info({ rows: rowCount }, `${entry.name} would have written ${rowCount} rows`);
   return exitCode;
+}
+
+/** Secrets are those of mkts.yml, of its `config` by their names. */
+function recorderOf(
+  network: Network,
+  tape: TapeFile,
+  startedMs: number,
+  entry: PluginEntry,
+  config: MktsConfig | undefined,
+): Network {
+  const secrets = [...(config?.secrets ?? []), ...secretValues(entry.config)];
+  return new NetworkRecorder({
+    network,
+    mask: new TapeMask(secrets),
+    nowMs: () => Date.now() - startedMs,
+    onEntry: (taped) => tape.write(taped),
+  });
 }
 
 function bareEntry(module: string): PluginEntry {
@@ -99,6 +147,7 @@ async function printRows(
   feeds: readonly PluginFeed[],
   doorbell: Doorbell,
   isRunning: () => boolean,
+  isShown: boolean,
 ): Promise<number> {
   let rowCount = 0;
   for (;;) {
@@ -109,7 +158,8 @@ async function printRows(
       for (let frame = ring.peek(); frame !== undefined; frame = ring.peek()) {
         const block = ring.data.slice(frame.offset, frame.offset + frame.bytes);
         const cursor = ring.consume();
-        rowCount += await printBlock(feed, block);
+        for (const offset of rowBlockOffsets(new DataView(block.buffer)))
+          rowCount += await printBlock(feed, block, offset, isShown);
         ring.markCommitted(cursor);
         frames++;
       }
@@ -120,12 +170,18 @@ async function printRows(
   }
 }
 
-async function printBlock(feed: PluginFeed, block: Uint8Array): Promise<number> {
+async function printBlock(
+  feed: PluginFeed,
+  block: Uint8Array,
+  offset: number,
+  isShown: boolean,
+): Promise<number> {
   const view = new DataView(block.buffer);
-  const series = feed.series(view.getUint32(8, true));
+  const series = feed.series(view.getUint32(offset + 8, true));
   if (series === undefined) return 0;
-  const rowCount = view.getUint32(12, true);
-  const columns = decodeRowBlock(block.buffer, 0, series.schema, rowCount);
+  const rowCount = view.getUint32(offset + 12, true);
+  if (!isShown) return rowCount;
+  const columns = decodeRowBlock(block.buffer, offset, series.schema, rowCount);
   const format = process.stdout.isTTY ? tableLine : jsonLine;
   for (let row = 0; row < rowCount; row++) {
     const line = format(series.key.path, columns, row);
@@ -148,11 +204,3 @@ function tableLine(key: string, columns: readonly Column[], row: number): string
   });
   return `${key}  ${cells.join('  ')}`;
 }
-
-/** A store that holds nothing and takes everything. */
-const EMPTY_KERNEL: KernelFunctions = {
-  openBucket: (_key, schema) => ({ schema }),
-  query: async () => ({ rowCount: 0, columns: [{ ...EPOCH_SHAPE, data: new BigInt64Array(0) }] }),
-  lastRow: () => ({ rowCount: 0, columns: [{ ...EPOCH_SHAPE, data: new BigInt64Array(0) }] }),
-  metric: () => undefined,
-};

@@ -5,10 +5,12 @@
  * Exit codes: 0 done, 1 failed, 2 the command line was not understood, 130 cut short by a signal.
  */
 
-import { existsSync } from 'node:fs';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../package-root.ts';
+import { addAuthoringCommands } from './authoring-commands.ts';
+import { addOperationsCommands } from './operations-commands.ts';
 import { reportError } from './report-error.ts';
+import { WATCHED_OPTION } from './watchdog-protocol.ts';
 
 const FAILED = 1;
 const MISUSED = 2;
@@ -30,6 +32,13 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     reportError(thrown);
     return FAILED;
   }
+}
+
+interface StartFlags {
+  readonly config: string;
+  readonly watchdog: boolean;
+  /** This is the process a watchdog started. */
+  readonly watched?: boolean;
 }
 
 interface QueryFlags {
@@ -64,9 +73,26 @@ function commandLine(done: (exitCode: number) => void): Command {
     .alias('s')
     .description('start the server')
     .option('-c, --config <path>', 'settings', DEFAULT_CONFIG)
-    .action(async ({ config }: { config: string }) => {
+    .option('--no-watchdog', 'one process, which nobody starts again when it dies')
+    .addOption(new Option(WATCHED_OPTION).hideHelp())
+    .action(async ({ config, watchdog, watched }: StartFlags) => {
+      if (watchdog && watched !== true) {
+        const { runWatched } = await import('./watchdog-process.ts');
+        done(await runWatched(config));
+        return;
+      }
       const { runStart } = await import('./start.ts');
-      done(await runStart({ configPath: config }));
+      if (watched !== true) done(await runStart({ configPath: config }));
+      else {
+        const { connectWatchdog } = await import('./watchdog-line.ts');
+        // One in reserve has loaded all when it is told to start; a failure is met again there.
+        import('../kernel.ts').catch(() => undefined);
+        const line = await connectWatchdog();
+        if (line === undefined) return;
+        const exitCode = await runStart({ configPath: config, watchdog: line });
+        line.stopped(exitCode);
+        done(exitCode);
+      }
     });
 
   program
@@ -89,21 +115,8 @@ function commandLine(done: (exitCode: number) => void): Command {
     });
 
   const plugin = program.command('plugin').description('work with plugins');
-  plugin
-    .command('run')
-    .description('run one plugin without a database, and print the bars it would write')
-    .argument('<name>', 'name of an entry of mkts.yml, or a module')
-    .option('-c, --config <path>', `settings (default: ${DEFAULT_CONFIG}, if there is one)`)
-    .action(async (module: string, { config }: { config?: string }) => {
-      const configPath = config ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined);
-      const [{ runPlugin }, { createLog }] = await Promise.all([
-        import('./plugin-run.ts'),
-        import('../log.ts'),
-      ]);
-      // Bars go to stdout, so that they can be piped; the log does not.
-      const log = createLog({ level: 'info', format: 'auto', stream: 'stderr' });
-      done(await runPlugin({ module, configPath, log }));
-    });
+  addOperationsCommands(plugin, done);
+  addAuthoringCommands(plugin, done);
 
   return program;
 }

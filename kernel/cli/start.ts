@@ -13,15 +13,20 @@ import { loadConfig, type MktsConfig } from '../../config/load.ts';
 import { formatRemark } from '../../config/position.ts';
 import { prepareRootDirectory } from '../../config/root-directory.ts';
 import { MktsError } from '../base/errors.ts';
+import { BlackBox } from '../black-box.ts';
 import type { Kernel, KernelOptions } from '../kernel.ts';
 import { createLog, type Log, type RootLog } from '../log.ts';
 import { diagnosticReport } from './diagnostic-report.ts';
 import { enterEmptyDirectory } from './empty-directory.ts';
 import { reportError } from './report-error.ts';
 import { formatDuration, type SignalSource, watchSignals } from './signals.ts';
+import type { WatchdogLine } from './watchdog-line.ts';
+import type { Death } from './watchdog-protocol.ts';
 
 export interface StartOptions {
   readonly configPath: string;
+  /** Undefined: nobody starts this process again. */
+  readonly watchdog?: WatchdogLine;
   /** Instead of this process and the real kernel, for tests. */
   readonly signals?: SignalSource;
   readonly startKernel?: (options: KernelOptions) => Promise<Kernel>;
@@ -39,7 +44,8 @@ export async function runStart(options: StartOptions): Promise<number> {
     stream: 'stdout',
   });
   log.hide(config.secrets);
-  const source = options.signals ?? process;
+  const { watchdog } = options;
+  const source = options.signals ?? watchdog?.signals ?? process;
   const signals = watchSignals(source, {
     onReport: () => log.info({ report: diagnosticReport() }, 'diagnostic report'),
     onCrash: (error, origin) => log.fatal({ error, origin }, 'the kernel cannot go on'),
@@ -48,6 +54,7 @@ export async function runStart(options: StartOptions): Promise<number> {
   let leaveEmptyDirectory = (): void => undefined;
   try {
     log.info(`using ${options.configPath} for configuration`);
+    if (watchdog?.death !== undefined) logDeath(watchdog.death, log);
     for (const warning of config.warnings) log.warn(formatRemark(warning));
     prepareRootDirectory(config);
     log.info(
@@ -57,7 +64,9 @@ export async function runStart(options: StartOptions): Promise<number> {
     // Order: after the last relative path was resolved, before the first worker starts.
     leaveEmptyDirectory = enterEmptyDirectory(log);
     const startKernel = options.startKernel ?? (await import('../kernel.ts')).startKernel;
-    const kernel = await startKernel({ config, log });
+    const kernel = await startKernel({ config, log, ...watched(watchdog) });
+    watchdog?.ready();
+    void signals.stopRequested.then(() => watchdog?.stopping());
     return await runUntilEnd(kernel, signals.stopRequested, config, log);
   } catch (thrown) {
     // A coded error says what to do; of any other the stack is all there is.
@@ -68,6 +77,20 @@ export async function runStart(options: StartOptions): Promise<number> {
     leaveEmptyDirectory();
     signals.close();
   }
+}
+
+/** What a watchdog wants to know, and what it knows of the process before. */
+function watched(
+  watchdog: WatchdogLine | undefined,
+): Pick<KernelOptions, 'quarantined' | 'onMemoryLook'> {
+  if (watchdog === undefined) return {};
+  const { tell, quarantined } = watchdog;
+  const blackBox = new BlackBox(tell);
+  return { quarantined, onMemoryLook: (look) => blackBox.observe(look) };
+}
+
+function logDeath({ ending, ...fields }: Death, log: Log): void {
+  log.error(fields, `the kernel process ${ending}; it is started again, and the log is replayed`);
 }
 
 async function runUntilEnd(

@@ -1,10 +1,11 @@
 /**
- * The HTTP listener: three routes, their headers (spec api.md 1.2), and bounds on everything a
+ * The HTTP listener: its routes, their headers (spec api.md 1.2), and bounds on everything a
  * client can send, hold open or be slow at. Main thread.
  *
  *   POST /rpc     rpc.ts; status 200 for every outcome of a call, 405 415 413 503 before one
  *   /heartbeat    200 queryable, 503 not queryable
  *   /metrics      Prometheus text
+ *   /api/v1/…     admin-api.ts
  *   else          404
  *
  * A stop: `close` clears `readiness`, goes on serving for the grace period (load balancers see the
@@ -31,6 +32,7 @@ import {
   REQUEST_SWEEP_MS,
   REQUEST_TIMEOUT_MS,
 } from '../base/limits.ts';
+import { ADMIN_PREFIX, type AdminApi } from './admin-api.ts';
 import type { Readiness } from './data-service.ts';
 import { Exchange, sendPieces } from './exchange.ts';
 import type { Encoding } from './fields.ts';
@@ -47,6 +49,8 @@ export interface HttpOptions {
   readonly rpc: Rpc;
   readonly metrics: Metrics;
   readonly readiness: Readiness;
+  /** Undefined: there is none. */
+  readonly admin?: AdminApi;
   /** Hash of the build: header of every answer of `/rpc`. */
   readonly gitHash: string;
   /** Release tag, as `/heartbeat` names it. */
@@ -142,7 +146,13 @@ export class HttpServer {
     if (this.#isClosing) response.shouldKeepAlive = false;
     const url = request.url ?? '/';
     const query = url.indexOf('?');
-    switch (query < 0 ? url : url.slice(0, query)) {
+    const path = query < 0 ? url : url.slice(0, query);
+    const { admin } = this.#options;
+    if (admin !== undefined && path.startsWith(ADMIN_PREFIX)) {
+      admin.handle(request, response);
+      return;
+    }
+    switch (path) {
       case '/rpc':
         this.#onRpc(request, response);
         break;

@@ -4,7 +4,8 @@
  *
  *   1. between two groups: take the applied sequence S and a snapshot of what is dirty;
  *      log the intent, with the VARIABLE cells that will be overwritten, as they are on disk
- *   2. while groups go on: write back, and sync the year files
+ *   2. while groups go on: write back, and sync the year files; then write what plugins remembered
+ *      at S to its file
  *   3. between two groups: log that S is complete, and what triggers are still owed; segments below
  *      S are free
  *
@@ -28,6 +29,8 @@ export interface CheckpointerOptions {
   readonly intervalMs: number;
   /** What triggers are still to be told of what is applied. */
   readonly owed: () => readonly OwedBatch[];
+  /** Takes what plugins remember now; the function returned makes it durable. */
+  readonly keepStates: () => () => Promise<void>;
   readonly onFailed: (error: unknown) => void;
   readonly onDone?: (durationMs: number) => void;
 }
@@ -76,16 +79,19 @@ export class Checkpointer {
   async #checkpoint(): Promise<boolean> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const { catalog, wal, committer, watermarks, owed, onFailed, onDone } = this.#options;
+    const { catalog, wal, committer, watermarks } = this.#options;
+    const { owed, keepStates, onFailed, onDone } = this.#options;
     const startedMs = performance.now();
     try {
-      const { sequence, writeBack } = await committer.between(async () => {
+      const { sequence, writeBack, writeStates } = await committer.between(async () => {
         const applied = watermarks.get('applied');
         const snapshot = catalog.beginWriteBack();
+        const keep = keepStates();
         await wal.checkpointIntent(applied, snapshot.cells);
-        return { sequence: applied, writeBack: snapshot };
+        return { sequence: applied, writeBack: snapshot, writeStates: keep };
       });
       await writeBack.run();
+      await writeStates();
       await committer.between(async () => {
         // Groups after S are replayed after a crash, and triggers told again: to say too much is safe.
         await wal.checkpointComplete(sequence, owed());

@@ -12,6 +12,7 @@
 
 import { assert } from '../base/assert.ts';
 import { reasonOf, StorageError } from '../base/errors.ts';
+import { decodeState, type StateChange } from '../base/state-entry.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import { decodeCreateYear, decodeDestroy } from '../wal/entries.ts';
 import { ENTRY_KINDS, GROUP_HEADER_BYTES } from '../wal/format.ts';
@@ -25,6 +26,8 @@ export interface CommitterOptions {
   readonly watermarks: Watermarks;
   /** `fsync`: on the device before anything is acknowledged; `wal`: in the page cache. */
   readonly durability: 'fsync' | 'wal';
+  /** What a plugin remembers changes with the rows of its group. */
+  readonly onState: (originId: number, change: StateChange) => void;
   /** After a group is applied: tells the dispatcher. Never waits, never throws. */
   readonly onApplied: (group: TransactionGroup) => void;
   /** A group left the buffer: who waits for room may go on. */
@@ -171,7 +174,7 @@ export class Committer {
   }
 
   #apply(group: TransactionGroup): void {
-    const { catalog } = this.#options;
+    const { catalog, onState } = this.#options;
     const { buffer, view, bytes, words, end } = group;
     let offset: number = GROUP_HEADER_BYTES;
     while (offset < end) {
@@ -182,6 +185,12 @@ export class Committer {
           assert(bucket !== undefined, 'rows of a group belong to a bucket');
           const rowCount = view.getUint32(offset + 12, true);
           bucket.apply({ buffer, view, bytes, words, offset, rowCount });
+          break;
+        }
+        case ENTRY_KINDS.state: {
+          const state = decodeState(group, offset);
+          assert(state !== undefined, 'a change of state was checked when it was taken');
+          onState(state.originId, state);
           break;
         }
         case ENTRY_KINDS.createYear: {

@@ -1,7 +1,7 @@
 /**
  * Takes frames from the plugins' rings into the group that fills: copies each frame once, to the
- * place it has in the log, and validates the copy there, since a plugin may rewrite shared memory
- * between a check and its use.
+ * place it has in the log, and validates the copy there (frame-intake.ts), since a plugin may rewrite
+ * shared memory between a check and its use.
  *
  * A round visits every ring, each with a quota, and ends after a few milliseconds, so that a flood
  * in one ring starves neither the others nor the rest of the main thread. While frames flow, rounds
@@ -11,8 +11,7 @@
 
 import type { Doorbell } from '../../workers/doorbell.ts';
 import type { FrameReader } from '../../workers/transport.ts';
-import { PluginError, RequestError } from '../base/errors.ts';
-import { EPOCH_MAX, EPOCH_MIN } from '../base/fit-columns.ts';
+import { PluginError } from '../base/errors.ts';
 import {
   CHECKPOINT_LOG_BYTES,
   DRAIN_BYTES_PER_ROUND,
@@ -21,54 +20,31 @@ import {
   DRAIN_ROUND_MS,
   FRAME_BYTES_MAX,
 } from '../base/limits.ts';
-import {
-  epochAt,
-  ROW_BLOCK_HEADER_BYTES,
-  ROW_BLOCK_KIND,
-  rowBlockLayout,
-} from '../base/row-block.ts';
-import { type BucketSchema, sameSchema } from '../base/schema.ts';
-import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import type { Committer } from './committer.ts';
+import {
+  BucketRefusal,
+  FrameIntake,
+  type FrameIntakeOptions,
+  invalid,
+  type RingSource,
+  type Tap,
+} from './frame-intake.ts';
 import type { TransactionGroup } from './transaction-group.ts';
 
-const SECOND_NANOS = 1_000_000_000;
+export type { RingSource, Series } from './frame-intake.ts';
 
-/** A series a plugin opened. */
-export interface Series {
-  readonly key: TimeBucketKey;
-  readonly schema: BucketSchema;
-}
-
-/** One plugin's ring and what the kernel knows of the plugin. */
-export interface RingSource {
-  readonly plugin: string;
-  readonly originId: number;
-  readonly reader: FrameReader;
-  series(seriesId: number): Series | undefined;
-  /** The ring or a frame is not valid: the source is left alone from now on. */
-  onInvalid(error: PluginError): void;
-}
-
-/** A source and the bucket each of its series was last seen to belong to. */
-interface Tap {
-  readonly source: RingSource;
-  readonly bucketIds: number[];
-}
-
-export interface DrainOptions {
+export interface DrainOptions extends FrameIntakeOptions {
   readonly catalog: Catalog;
   readonly committer: Committer;
   readonly doorbell: Doorbell;
-  /** True while rows for a key must wait for its removal. */
-  readonly isDestroying: (path: string) => boolean;
   /** Log bytes no checkpoint covers: far past the bound, draining pauses. */
   readonly pendingLogBytes: () => number;
 }
 
 export class Drain {
   readonly #options: DrainOptions;
+  readonly #intake: FrameIntake;
   #taps: Tap[] = [];
   /** Per ring the cursor behind its last frame in the group that fills. */
   #taken = new Map<FrameReader, number>();
@@ -79,6 +55,7 @@ export class Drain {
 
   constructor(options: DrainOptions) {
     this.#options = options;
+    this.#intake = new FrameIntake(options);
   }
 
   add(source: RingSource): void {
@@ -87,6 +64,7 @@ export class Drain {
 
   /** Takes what a plugin that is gone had committed to its ring, then forgets the ring. */
   async remove(source: RingSource): Promise<void> {
+    source.budget?.lift();
     while (this.#isTapped(source) && this.#options.committer.stopped === undefined) {
       if (!hasFrame(source)) break;
       this.#round();
@@ -144,8 +122,10 @@ export class Drain {
     let frames = 0;
     let bytes = 0;
     let cursor = 0;
+    let invalidFrame: Uint8Array | undefined;
     try {
       while (frames < DRAIN_FRAMES_PER_ROUND && bytes < DRAIN_BYTES_PER_ROUND) {
+        if (source.budget?.isOpen === false) break;
         const frame = reader.peek();
         if (frame === undefined) break;
         if (frame.bytes > FRAME_BYTES_MAX)
@@ -153,9 +133,17 @@ export class Drain {
         if (!group.hasRoom(frame.bytes)) break;
         const { offset } = frame;
         group.bytes.set(reader.data.subarray(offset, offset + frame.bytes), group.end);
-        const rowCount = this.#accept(tap, group, frame.bytes);
-        if (rowCount === undefined) break;
-        group.push(frame.bytes, rowCount);
+        try {
+          if (!this.#intake.take(tap, group, frame.bytes)) break;
+        } catch (error) {
+          const copy = reader.data.slice(offset, offset + frame.bytes);
+          if (!(error instanceof BucketRefusal)) {
+            invalidFrame = copy;
+            throw error;
+          }
+          reader.markRejected();
+          source.onRefused?.(error.cause, copy);
+        }
         frames++;
         bytes += frame.bytes;
         cursor = reader.consume();
@@ -163,59 +151,21 @@ export class Drain {
     } catch (error) {
       if (!(error instanceof PluginError)) throw error;
       this.#drop(source);
-      source.onInvalid(error);
+      source.onInvalid(error, invalidFrame);
     }
     if (frames > 0) this.#noteTaken(reader, cursor, group);
     return frames;
   }
 
-  /**
-   * Validates the copy at the group's end and gives it the bucket's and the origin's number. Returns
-   * its rows, or undefined if it must wait for the removal of its bucket.
-   */
-  #accept(tap: Tap, group: TransactionGroup, frameBytes: number): number | undefined {
-    const { source } = tap;
-    const { view, end: offset } = group;
-    if (frameBytes < ROW_BLOCK_HEADER_BYTES || view.getUint32(offset, true) !== frameBytes)
-      throw invalid(source, 'its length is not the one it was sent with');
-    const kind = view.getUint16(offset + 4, true);
-    if (kind !== ROW_BLOCK_KIND) throw invalid(source, `its kind ${kind} is not known`);
-    const seriesId = view.getUint32(offset + 8, true);
-    const series = source.series(seriesId);
-    if (series === undefined) throw invalid(source, 'its series was never opened');
-    const rowCount = view.getUint32(offset + 12, true);
-    checkBlock(source, view, offset, frameBytes, rowCount, series.schema);
-    if (this.#options.isDestroying(series.key.path)) return undefined;
-
-    const bucketId = this.#bucketOf(tap, seriesId, series);
-    view.setUint32(offset + 8, bucketId, true);
-    view.setUint32(offset + 16, source.originId, true);
-    view.setUint32(offset + 20, 0, true);
-    group.buckets.add(bucketId);
-    group.origins.add(source.originId);
-    return rowCount;
-  }
-
-  /** The series' bucket; declared by its first frame, and again if it was destroyed since. */
-  #bucketOf({ source, bucketIds }: Tap, seriesId: number, series: Series): number {
-    const { catalog } = this.#options;
-    const known = bucketIds[seriesId];
-    if (known !== undefined && catalog.bucketById(known) !== undefined) return known;
-    try {
-      const bucket = catalog.declare(series.key, series.schema);
-      if (!sameSchema(bucket.schema, series.schema))
-        throw invalid(source, `${series.key.path} has other columns now than when it was opened`);
-      bucketIds[seriesId] = bucket.id;
-      return bucket.id;
-    } catch (cause) {
-      // Read-only since it was opened, for instance: the plugin learns it when it opens it again.
-      if (cause instanceof RequestError) throw invalid(source, cause.message);
-      throw cause;
-    }
-  }
-
   /** When the group is applied the plugin learns how far its rows are committed. */
   #noteTaken(reader: FrameReader, cursor: number, group: TransactionGroup): void {
+    if (group.isEmpty) {
+      // All was refused: there is no group to wait for but the one in flight. If writes have stopped
+      // the process ends.
+      const tell = async (): Promise<void> => reader.markCommitted(cursor);
+      this.#options.committer.between(tell).catch(() => undefined);
+      return;
+    }
     if (this.#takenFor?.group !== group || this.#takenFor.fillCount !== group.fillCount) {
       const taken = new Map<FrameReader, number>();
       this.#taken = taken;
@@ -248,35 +198,4 @@ function hasFrame({ reader }: RingSource): boolean {
     if (error instanceof PluginError) return false;
     throw error;
   }
-}
-
-function checkBlock(
-  source: RingSource,
-  view: DataView,
-  offset: number,
-  frameBytes: number,
-  rowCount: number,
-  schema: BucketSchema,
-): void {
-  const { columnOffsets, blockBytes } = rowBlockLayout(schema, rowCount);
-  if (rowCount === 0 || blockBytes !== frameBytes)
-    throw invalid(source, `${rowCount} rows of its series do not have ${frameBytes} bytes`);
-  if (view.getUint16(offset + 6, true) !== columnOffsets.length)
-    throw invalid(source, 'its column count is not that of its series');
-  const epochs = offset + ROW_BLOCK_HEADER_BYTES;
-  for (let at = epochs; at < epochs + 8 * rowCount; at += 8) {
-    const epoch = epochAt(view, at);
-    if (!(epoch >= EPOCH_MIN && epoch < EPOCH_MAX))
-      throw invalid(source, `Epoch ${epoch} is outside the years 1 to 9999`);
-  }
-  if (schema.recordType !== 'variable') return;
-  const nanoseconds = offset + (columnOffsets.at(-1) ?? 0);
-  for (let at = nanoseconds; at < nanoseconds + 4 * rowCount; at += 4) {
-    if (view.getUint32(at, true) >= SECOND_NANOS)
-      throw invalid(source, 'its Nanoseconds are not within a second');
-  }
-}
-
-function invalid(source: RingSource, reason: string): PluginError {
-  return new PluginError('MKTS_FRAME_INVALID', { plugin: source.plugin, reason });
 }

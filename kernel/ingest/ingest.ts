@@ -8,7 +8,7 @@
 
 import { type Column, columnNamed } from '../base/column-series.ts';
 import { RequestError, StorageError } from '../base/errors.ts';
-import { fitColumnsBy } from '../base/fit-columns.ts';
+import { type CastRule, fitColumnsBy } from '../base/fit-columns.ts';
 import { BODY_BYTES_MAX, WAITING_WRITES_MAX } from '../base/limits.ts';
 import { encodeRowBlock, type RowBlockTarget, rowBlockBytes } from '../base/row-block.ts';
 import { type BucketSchema, checkSchema, NANOSECONDS_SHAPE } from '../base/schema.ts';
@@ -47,6 +47,14 @@ interface Prepared {
   readonly encode: (group: TransactionGroup) => void;
 }
 
+/** How a write that is not a client's goes. */
+export interface WriteManner {
+  /** Who writes; default: a client. */
+  readonly originId?: number;
+  /** Default: as for clients, whose values are changed by casts as the reference changes them. */
+  readonly casts?: CastRule;
+}
+
 export interface IngestOptions {
   readonly catalog: Catalog;
   readonly committer: Committer;
@@ -69,22 +77,25 @@ export class Ingest {
    * Writes rows to one or several buckets, all or nothing. Resolves when they are on disk and
    * visible. Throws RequestError for what is wrong with them, StorageError if the log failed.
    */
-  async write(batches: readonly WriteBatch[]): Promise<void> {
+  async write(
+    batches: readonly WriteBatch[],
+    { originId = CLIENT_ORIGIN_ID, casts = 'reference' }: WriteManner = {},
+  ): Promise<void> {
     const filled = batches.filter(({ rowCount }) => rowCount > 0);
     const paths = filled.map(({ key }) => key.path);
     await this.#append(paths, () => {
-      const fitted = filled.map((batch) => this.#fit(batch));
+      const fitted = filled.map((batch) => this.#fit(batch, casts));
       return {
         bytes: fitted.reduce((sum, { blockBytes }) => sum + blockBytes, 0),
         encode: (group) => {
           for (const { key, schema, columns, rowCount, blockBytes } of fitted) {
             const bucket = this.#options.catalog.declare(key, schema);
             const rows = { from: 0, to: rowCount };
-            encodeRowBlock(entryTarget(group), bucket.id, CLIENT_ORIGIN_ID, columns, rows);
+            encodeRowBlock(entryTarget(group), bucket.id, originId, columns, rows);
             group.push(blockBytes, rowCount);
             group.buckets.add(bucket.id);
           }
-          group.origins.add(CLIENT_ORIGIN_ID);
+          group.origins.add(originId);
         },
       };
     });
@@ -190,7 +201,7 @@ export class Ingest {
   }
 
   /** Everything that can be wrong with a batch is found here, before anything is queued. */
-  #fit({ key, schema, columns, rowCount }: WriteBatch): FittedBatch {
+  #fit({ key, schema, columns, rowCount }: WriteBatch, casts: CastRule): FittedBatch {
     const { catalog, onLossyCasts } = this.#options;
     const bucket = catalog.known(key.path);
     if (bucket === undefined) {
@@ -201,8 +212,8 @@ export class Ingest {
       throw new RequestError('MKTS_BUCKET_READ_ONLY', { key: key.path, reason });
     }
     const stored = bucket?.schema ?? schema;
-    const given = withoutUnstoredNanoseconds(stored, schema, columns);
-    const fitted = fitColumnsBy('reference', stored, given, rowCount);
+    const given = casts === 'exact' ? columns : withoutUnstoredNanoseconds(stored, schema, columns);
+    const fitted = fitColumnsBy(casts, stored, given, rowCount);
     if (fitted.lossyCount > 0) onLossyCasts(fitted.lossyCount);
     const blockBytes = rowBlockBytes(stored, rowCount);
     return { key, schema: stored, columns: fitted.columns, rowCount, blockBytes };

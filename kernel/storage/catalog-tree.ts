@@ -63,8 +63,8 @@ class TreeReader implements FoundTree {
     const entries = filesystem.list(join(root, directory));
     const stored = filesystem.readFile(join(root, directory, CATEGORY_FILE));
     if (stored === undefined || stored.length === 0) {
-      // A root without it is a new database; an empty directory is one a crash left half made.
-      if (directory !== '' && entries.length > 0)
+      // A root without it is a new database; a tree without files is one a crash left half made.
+      if (directory !== '' && this.#hasFiles(directory))
         this.#report(directory, `it has no ${CATEGORY_FILE}`);
       return;
     }
@@ -83,6 +83,18 @@ class TreeReader implements FoundTree {
     for (const { name, kind } of entries)
       if (kind === 'directory' && name !== METADATA_DIRECTORY)
         this.walk(pathOf(directory, name), [...items, name], [...categories, category]);
+  }
+
+  /** Besides category files, and what was on its way to be one. */
+  #hasFiles(directory: string, depth = 0): boolean {
+    const { filesystem, root } = this.#context;
+    return filesystem
+      .list(join(root, directory))
+      .some(({ name, kind }) =>
+        kind === 'directory' && depth < DEPTH_MAX
+          ? this.#hasFiles(pathOf(directory, name), depth + 1)
+          : name !== CATEGORY_FILE && name !== `${CATEGORY_FILE}.new`,
+      );
   }
 
   #leaf(

@@ -15,6 +15,38 @@ export const LEAF_CATEGORY = 'Year';
 /** A directory of this name is a Go server's own and is never a symbol. */
 export const METADATA_DIRECTORY = 'metadata.db';
 export const LOCK_FILE = 'mkts.lock';
+/** What plugins remember. */
+export const STATE_FILE = 'mkts-state.json';
+/** What was agreed to that plugins may have. */
+export const CONSENT_FILE = 'mkts-consent.json';
+
+/** Of the dead letters of a plugin. */
+export function lettersFileName(plugin: string): string {
+  return `mkts-letters-${plugin}.jsonl`;
+}
+
+/** The plugin; undefined if it is no name of a file of dead letters. */
+export function parseLettersFileName(name: string): string | undefined {
+  return /^mkts-letters-(.+)\.jsonl$/.exec(name)?.[1];
+}
+
+/** Of a flight recording of a plugin; by name they are in the order of time. */
+export function flightFileName(plugin: string, atMs: number): string {
+  const time = new Date(atMs).toISOString().replaceAll(/[-:.]/g, '');
+  return `mkts-flight-${plugin}-${time}.json`;
+}
+
+const FLIGHT_NAME = /^mkts-flight-(.+)-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z\.json$/;
+
+/** Undefined if it is no flight recording's name. */
+export function parseFlightFileName(
+  name: string,
+): { readonly plugin: string; readonly time: string } | undefined {
+  const match = FLIGHT_NAME.exec(name);
+  if (match === null) return undefined;
+  const [, plugin = '', year, month, day, hour, minute, second, milliseconds] = match;
+  return { plugin, time: `${year}-${month}-${day}T${hour}:${minute}:${second}.${milliseconds}Z` };
+}
 
 const YEAR_EXTENSION = '.bin';
 /** A year file on its way: renamed when its header is on disk. */

@@ -46,6 +46,8 @@ export interface Filesystem {
   removeTree(path: string): void;
   /** Makes entries of a directory (files made, renamed, removed) survive a power cut; blocks. */
   syncDirectory(path: string): void;
+  /** As `syncDirectory`, without blocking the thread. */
+  syncDirectoryLater(path: string): Promise<void>;
 }
 
 const FLAGS: Readonly<Record<OpenMode, string>> = {
@@ -155,6 +157,19 @@ export const realFilesystem: Filesystem = {
         fs.closeSync(descriptor);
       }
     }),
+  async syncDirectoryLater(path) {
+    const descriptor = attempt('open', path, () => fs.openSync(path, 'r'));
+    try {
+      await new Promise<void>((resolve, reject) => {
+        fs.fsync(descriptor, (error) => {
+          if (error === null || error === undefined) resolve();
+          else reject(diskError('fsync', path, error));
+        });
+      });
+    } finally {
+      fs.closeSync(descriptor);
+    }
+  },
 };
 
 function attempt<T>(operation: string, path: string, run: () => T): T {

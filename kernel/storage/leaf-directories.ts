@@ -1,6 +1,6 @@
 /**
- * The directories of buckets with their `category_name` files: made before a first year file, and
- * synced after it. Each directory's file names the category of its children.
+ * The directories of buckets with their `category_name` files: made and synced before a first year
+ * file. Each directory's file names the category of its children.
  */
 
 import { dirname, join } from 'node:path';
@@ -42,10 +42,12 @@ export class LeafDirectories {
     this.#changed.add(join(this.#context.root, directory));
   }
 
-  /** Syncs of the changed directories, to be run one by one. */
+  /** Syncs of the directories changed so far, to be run one by one. */
   *syncs(): Generator<() => void> {
     const { filesystem } = this.#context;
-    for (const path of [...this.#changed].sort((a, b) => b.length - a.length))
+    const changed = [...this.#changed].sort((a, b) => b.length - a.length);
+    this.#changed.clear();
+    for (const path of changed)
       yield () => {
         // A directory of a bucket destroyed meanwhile needs no sync.
         if (filesystem.exists(path)) filesystem.syncDirectory(path);
@@ -82,14 +84,23 @@ export class LeafDirectories {
 /**
  * Removes a leaf directory (relative to the root), then each parent that has no directory left.
  * The root and its category stay.
+ *
+ * Order: each step is durable before the next, files before the category they lie under, so that a
+ * power cut leaves a bucket, or an empty directory, and nothing the next start must wonder about.
  */
 export function removeLeaf(context: StoreContext, directory: string): void {
   const { filesystem, root } = context;
   let path = join(root, directory);
-  if (filesystem.exists(path)) filesystem.removeTree(path);
+  if (filesystem.exists(path)) {
+    for (const { name, kind } of filesystem.list(path))
+      if (kind === 'file' && name !== CATEGORY_FILE) filesystem.remove(join(path, name));
+    filesystem.syncDirectory(path);
+    filesystem.removeTree(path);
+  }
   for (path = dirname(path); path !== root && path !== dirname(path); path = dirname(path)) {
     if (!filesystem.exists(path)) continue;
     if (filesystem.list(path).some(({ kind }) => kind === 'directory')) break;
+    filesystem.syncDirectory(path);
     filesystem.removeTree(path);
   }
   if (filesystem.exists(path)) filesystem.syncDirectory(path);

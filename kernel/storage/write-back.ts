@@ -2,8 +2,11 @@
  * One write-back: what was dirty when it began goes to disk, in an order that a crash at any point
  * leaves readable and repeatable.
  *
- *   directories, category files, year files → tick chunks → sync → cells and slots → sync → directories
+ *   directories, category files → sync → year files → tick chunks → sync → cells and slots → sync
+ *   → directories
  *
+ * Order: a year file appears in a directory whose category is durable; without it the next start
+ * would not look into the directory, and find the file when it makes it again.
  * Order: a cell is written when its chunk is durable, so it always leads to a whole chunk. The log
  * keeps the cells' old bytes (`cells`) before `run`, and replay puts them back, so that a repeated
  * write-back adds each tick once. Runs on the main thread in slices of CHECKPOINT_SLICE_MS.
@@ -42,6 +45,11 @@ export class StoreWriteBack implements WriteBack {
   async run(): Promise<void> {
     const directories = new LeafDirectories(this.#context);
     try {
+      for (const { file } of this.#years()) {
+        if (!file.isOnDisk) directories.make(file.directory);
+        await this.#slice.end();
+      }
+      await this.#syncAll(directories);
       for (const year of this.#years()) {
         if (!year.file.isOnDisk) await this.#create(year, directories);
         await this.#slice.end();
@@ -50,10 +58,7 @@ export class StoreWriteBack implements WriteBack {
       await this.#sync((work) => work.cells.length > 0);
       for (const work of this.#works) await this.#finish(work, work.writeSlots());
       await this.#sync(() => true);
-      for (const sync of directories.syncs()) {
-        sync();
-        await this.#slice.end();
-      }
+      await this.#syncAll(directories);
       for (const work of this.#works) work.succeed();
     } catch (error) {
       for (const work of this.#works) work.fail();
@@ -69,9 +74,17 @@ export class StoreWriteBack implements WriteBack {
   }
 
   async #create({ file }: StoredYear, directories: LeafDirectories): Promise<void> {
+    // Destroyed and written again since the directories were made.
     directories.make(file.directory);
     await file.create();
     if (!file.isDestroyed) directories.changed(file.directory);
+  }
+
+  async #syncAll(directories: LeafDirectories): Promise<void> {
+    for (const sync of directories.syncs()) {
+      sync();
+      await this.#slice.end();
+    }
   }
 
   async #finish({ year }: YearWork, pieces: Generator<void>): Promise<void> {

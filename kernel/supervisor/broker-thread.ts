@@ -8,19 +8,31 @@
  */
 
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import type { BrokerCommand, LineMessage } from '../../workers/broker-protocol.ts';
+import type { BrokerCommand, BrokerEvent, LineMessage } from '../../workers/broker-protocol.ts';
 import { PluginError, reasonOf } from '../base/errors.ts';
-import { BROKER_STOP_MS, RESTART_DELAY_MAX_MS, RESTART_DELAY_MS } from '../base/limits.ts';
+import {
+  BROKER_STOP_MS,
+  FETCHES_MAX,
+  RESTART_DELAY_MAX_MS,
+  RESTART_DELAY_MS,
+} from '../base/limits.ts';
 import { workerEntry } from '../base/worker-entry.ts';
+import type { Denial } from './denials.ts';
 
 export interface Broker {
   /**
    * Lets a plugin reach `grants` (`host` or `host:port`) and returns the port its worker makes a
-   * `brokerClient` of. Registering a name again ends the traffic of its earlier port.
+   * `brokerClient` of. Each generation of a plugin has a line of its own; registering one again ends
+   * the traffic of its earlier port.
    */
-  register(plugin: string, grants: readonly string[]): MessagePort;
-  /** Aborts the plugin's requests and closes its sockets. */
-  unregister(plugin: string): void;
+  register(
+    plugin: string,
+    grants: readonly string[],
+    generation: number,
+    fetchesMax?: number,
+  ): MessagePort;
+  /** Aborts the generation's requests and closes its sockets. */
+  unregister(plugin: string, generation: number): void;
   /** Closes all sockets and ends the thread. */
   stop(): Promise<void>;
 }
@@ -28,6 +40,8 @@ export interface Broker {
 export interface BrokerOptions {
   /** The thread died, by an error or by itself; it is started again. */
   readonly onFailure?: (error: PluginError) => void;
+  /** A plugin asked for a host it may not reach. */
+  readonly onDenied?: (denial: Denial) => void;
   /** Told of every thread that is started: who samples memory watches this one too. */
   readonly onWorker?: (worker: Worker) => void;
 }
@@ -40,12 +54,15 @@ export function startBroker(options: BrokerOptions = {}): Broker {
 }
 
 interface Registration {
+  readonly plugin: string;
   readonly grants: readonly string[];
+  readonly fetchesMax: number;
   readonly line: MessagePort;
 }
 
 class BrokerThread implements Broker {
   readonly #options: BrokerOptions;
+  /** By `lineName`. */
   readonly #registrations = new Map<string, Registration>();
   #worker: Worker | undefined;
   #exited: Promise<void> = Promise.resolve();
@@ -61,6 +78,9 @@ class BrokerThread implements Broker {
     const entry = new URL('../../workers/broker.ts', import.meta.url);
     const worker = new Worker(workerEntry(entry, import.meta.url), { name: 'mkts broker' });
     this.#worker = worker;
+    worker.on('message', ({ plugin, host, count }: BrokerEvent) =>
+      this.#options.onDenied?.({ plugin, what: 'network', detail: host, count }),
+    );
     const startedMs = performance.now();
     let reason = 'it ended by itself';
     worker.on('error', (error) => {
@@ -73,25 +93,32 @@ class BrokerThread implements Broker {
         if (!this.#stopping) this.#restart(reason, performance.now() - startedMs);
       });
     });
-    for (const [plugin, registration] of this.#registrations) this.#connect(plugin, registration);
+    for (const [name, registration] of this.#registrations) this.#connect(name, registration);
     this.#options.onWorker?.(worker);
   }
 
-  register(plugin: string, grants: readonly string[]): MessagePort {
-    this.unregister(plugin);
+  register(
+    plugin: string,
+    grants: readonly string[],
+    generation: number,
+    fetchesMax = FETCHES_MAX,
+  ): MessagePort {
+    this.unregister(plugin, generation);
     const { port1: line, port2 } = new MessageChannel();
-    const registration = { grants: [...grants], line };
-    this.#registrations.set(plugin, registration);
-    this.#connect(plugin, registration);
+    const registration = { plugin, grants: [...grants], fetchesMax, line };
+    const name = lineName(plugin, generation);
+    this.#registrations.set(name, registration);
+    this.#connect(name, registration);
     return port2;
   }
 
-  unregister(plugin: string): void {
-    const registration = this.#registrations.get(plugin);
+  unregister(plugin: string, generation: number): void {
+    const name = lineName(plugin, generation);
+    const registration = this.#registrations.get(name);
     if (registration === undefined) return;
-    this.#registrations.delete(plugin);
+    this.#registrations.delete(name);
     registration.line.close();
-    this.#command({ kind: 'unregister', plugin });
+    this.#command({ kind: 'unregister', line: name });
   }
 
   async stop(): Promise<void> {
@@ -106,10 +133,10 @@ class BrokerThread implements Broker {
     clearTimeout(giveUp);
   }
 
-  #connect(plugin: string, { grants, line }: Registration): void {
+  #connect(name: string, { plugin, grants, fetchesMax, line }: Registration): void {
     if (this.#worker === undefined) return;
     const { port1, port2 } = new MessageChannel();
-    this.#command({ kind: 'register', plugin, grants, port: port1 }, port1);
+    this.#command({ kind: 'register', line: name, plugin, grants, fetchesMax, port: port1 }, port1);
     const message: LineMessage = { port: port2 };
     line.postMessage(message, [port2]);
   }
@@ -128,4 +155,9 @@ class BrokerThread implements Broker {
       new PluginError('MKTS_NET_FAILED', { method: 'network', url: 'broker', reason: text }),
     );
   }
+}
+
+/** Names a line for good: a generation is not used twice. */
+function lineName(plugin: string, generation: number): string {
+  return `${plugin}#${generation}`;
 }

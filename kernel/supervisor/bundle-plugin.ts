@@ -3,9 +3,11 @@
  * loader. Main thread; esbuild works in its own process.
  *
  * What a plugin may import: its own files and npm dependencies, `mkts/sdk` (or our sdk.ts by its
- * path) and `zod`, which is always the server's own copy, so that a plugin needs nothing installed.
- * A builtin of Node, a URL, or anything else that would be left to load at run time is refused here,
- * before any of the plugin's code runs.
+ * path) and `zod`, which is always the server's own copy, so that a plugin needs nothing installed;
+ * it is not in the bundle but beside it (zod-library.ts).
+ * A URL, a builtin of Node, or anything else that would be left to load at run time is refused here,
+ * before any of the plugin's code runs; save for the few builtins its entry may grant (GRANTABLE),
+ * of which the sandbox hands it a part (workers/granted-builtins.ts).
  */
 
 import { createHash } from 'node:crypto';
@@ -16,16 +18,24 @@ import { basename, dirname, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { BuildFailure, Metafile, OnResolveArgs, Plugin } from 'esbuild';
 import { build } from 'esbuild';
+import { PLUGIN_GRANTS } from '../../config/entry-settings.ts';
 import { PluginError, reasonOf } from '../base/errors.ts';
 import { BUNDLE_ERRORS_MAX, BUNDLES_KEPT_MAX } from '../base/limits.ts';
+import { zodLibrary } from './zod-library.ts';
 
 export interface Bundle {
   /** CommonJS: `module.exports.default` is the plugin. Ends in an inline source map. */
   readonly code: string;
   /** Under this name the code is compiled: the map's sources are relative to it. No such file. */
   readonly filename: string;
+  /** Of the code. */
+  readonly hash: string;
   /** The plugin's own files, absolute: when one changes, the bundle is out of date. */
   readonly inputs: readonly string[];
+  /** Granted builtins of Node it imports, without `node:`. */
+  readonly builtins: readonly string[];
+  /** What the code requires besides, as CommonJS texts: zod, or nothing. */
+  readonly libraries: Readonly<Record<string, string>>;
 }
 
 export interface BundleRequest {
@@ -33,6 +43,8 @@ export interface BundleRequest {
   readonly name: string;
   /** Absolute path of the plugin's entry. */
   readonly file: string;
+  /** Builtins of Node its entry grants it. */
+  readonly grants?: readonly string[];
 }
 
 /** `.ts` in the sources, `.js` in the built package. */
@@ -48,6 +60,10 @@ const PRIVATE_DIRECTORIES: readonly string[] = ['kernel', 'workers', 'config'].m
 /** The server's copy, wherever npm put it. */
 const ZOD_DIRECTORY: string =
   dirname(createRequire(import.meta.url).resolve('zod/package.json')) + sep;
+/** As it is imported. Its other entries (`zod/mini`) are bundled with the plugin. */
+const ZOD = 'zod';
+/** Builtins that are granted by `grants` of an entry; all others are refused to everybody. */
+const GRANTABLE: readonly string[] = PLUGIN_GRANTS;
 /** More than a tick of any file system's clock. */
 const FILE_CLOCK_MS = 100;
 
@@ -55,6 +71,7 @@ interface KeptBundle {
   readonly bundle: Bundle;
   /** Of all inputs' names and contents. */
   readonly digest: string;
+  readonly wanted: readonly RefusedImport[];
 }
 
 /** By entry file; the oldest goes first. Several entries of one module, and restarts, share one. */
@@ -64,26 +81,51 @@ const kept = new Map<string, KeptBundle>();
  * Throws MKTS_PLUGIN_BUILD (with file:line:column) and MKTS_PLUGIN_IMPORT. The same files give the
  * same bundle without being built again.
  */
-export async function bundlePlugin({ name, file }: BundleRequest): Promise<Bundle> {
+export async function bundlePlugin({ name, file, grants = [] }: BundleRequest): Promise<Bundle> {
   const known = kept.get(file);
-  if (known !== undefined && (await digestOf(known.bundle.inputs)) === known.digest)
+  if (known !== undefined && (await digestOf(known.bundle.inputs)) === known.digest) {
+    checkGrants(name, known.wanted, grants);
     return known.bundle;
+  }
   kept.delete(file);
   const startedMs = Date.now();
-  const bundle = await buildBundle(name, file);
+  const wanted: RefusedImport[] = [];
+  const bundle = await buildBundle(name, file, wanted);
   const digest = await settledDigestOf(bundle.inputs, startedMs);
-  if (digest !== undefined) kept.set(file, { bundle, digest });
+  if (digest !== undefined) kept.set(file, { bundle, digest, wanted });
   for (const oldest of kept.keys()) {
     if (kept.size <= BUNDLES_KEPT_MAX) break;
     kept.delete(oldest);
   }
+  checkGrants(name, wanted, grants);
   return bundle;
 }
 
-async function buildBundle(name: string, file: string): Promise<Bundle> {
+/** Entries of one module share a bundle, but not their grants. Throws MKTS_PLUGIN_IMPORT. */
+function checkGrants(
+  plugin: string,
+  wanted: readonly RefusedImport[],
+  grants: readonly string[],
+): void {
+  const missing = wanted.find(({ path }) => !grants.includes(bareName(path)));
+  if (missing === undefined) return;
+  throw new PluginError('MKTS_PLUGIN_IMPORT', {
+    plugin,
+    import: missing.path,
+    file: missing.importer,
+    grant: `\`grants: [${bareName(missing.path)}]\` in its entry of mkts.yml allows it`,
+  });
+}
+
+function bareName(builtin: string): string {
+  return builtin.replace(/^node:/, '');
+}
+
+async function buildBundle(name: string, file: string, wanted: RefusedImport[]): Promise<Bundle> {
   const directory = dirname(file);
   const filename = join(directory, `${basename(file)}.bundle.cjs`);
   const refused: RefusedImport[] = [];
+  const shared = new Set<string>();
   const result = await build({
     absWorkingDir: directory,
     entryPoints: [file],
@@ -101,7 +143,7 @@ async function buildBundle(name: string, file: string): Promise<Bundle> {
     logLevel: 'silent',
     // A tsconfig.json near the plugin is for its author's editor; it shall not change what runs.
     tsconfigRaw: {},
-    plugins: [importRules(refused)],
+    plugins: [importRules(refused, wanted, shared)],
   }).catch((cause: unknown) => {
     throw new PluginError(
       'MKTS_PLUGIN_BUILD',
@@ -113,7 +155,11 @@ async function buildBundle(name: string, file: string): Promise<Bundle> {
   });
   const { metafile } = result;
   const inputs = inputFiles(metafile, directory);
-  const [first, ...others] = [...refused, ...privateInputs(inputs), ...leftToLoad(metafile)];
+  const [first, ...others] = [
+    ...refused,
+    ...privateInputs(inputs),
+    ...leftToLoad(metafile, shared),
+  ];
   if (first !== undefined)
     throw new PluginError('MKTS_PLUGIN_IMPORT', {
       plugin: name,
@@ -121,10 +167,14 @@ async function buildBundle(name: string, file: string): Promise<Bundle> {
       file: first.importer ?? importerOf(metafile, directory, first.path) ?? file,
       others: others.length > 0 ? others.map(({ path }) => path).join(', ') : undefined,
     });
+  const code = result.outputFiles[0]?.text ?? '';
   return {
-    code: result.outputFiles[0]?.text ?? '',
+    code,
     filename,
+    hash: createHash('sha256').update(code).digest('hex'),
     inputs: inputs.filter((input) => !isOwn(input)),
+    builtins: [...new Set(wanted.map(({ path }) => bareName(path)))].sort(),
+    libraries: shared.size === 0 ? {} : { [ZOD]: await zodLibrary() },
   };
 }
 
@@ -142,10 +192,10 @@ function privateInputs(inputs: readonly string[]): readonly RefusedImport[] {
 }
 
 /** Imports esbuild leaves for the run time by itself: URLs, `require.resolve`. */
-function leftToLoad(metafile: Metafile): readonly RefusedImport[] {
+function leftToLoad(metafile: Metafile, shared: ReadonlySet<string>): readonly RefusedImport[] {
   return Object.values(metafile.outputs)
     .flatMap(({ imports }) => imports)
-    .filter(({ path, external }) => external === true && !isBuiltin(path))
+    .filter(({ path, external }) => external === true && !isBuiltin(path) && !shared.has(path))
     .map(({ path }) => ({ path, importer: undefined }));
 }
 
@@ -156,7 +206,11 @@ const ASKED = Symbol('asked by importRules');
  * Resolves the SDK and zod to ours, and notes builtins of Node instead of failing to find them. An
  * npm dependency may bring a zod of another version, and packages named like builtins (`events`).
  */
-function importRules(refused: RefusedImport[]): Plugin {
+function importRules(
+  refused: RefusedImport[],
+  wanted: RefusedImport[],
+  shared: Set<string>,
+): Plugin {
   return {
     name: 'mkts-imports',
     setup({ onResolve, resolve: ask }) {
@@ -165,19 +219,30 @@ function importRules(refused: RefusedImport[]): Plugin {
         return found.errors.length === 0 && !found.external ? found : undefined;
       };
       onResolve({ filter: /^mkts\/sdk$/ }, () => ({ path: SDK_FILE }));
+      // For tests: it would bring half a kernel of its own.
+      onResolve({ filter: /^mkts\/testing$/ }, ({ path, importer }) => {
+        refused.push({ path, importer });
+        return { path, external: true };
+      });
       onResolve({ filter: /^zod(\/|$)/ }, async (args) => {
         if (args.pluginData === ASKED) return undefined;
         const theirs = /[\\/]node_modules[\\/]/.test(args.importer)
           ? await installed(args)
           : undefined;
-        return theirs ?? (await installed({ ...args, resolveDir: dirname(SDK_FILE) }));
+        if (theirs !== undefined) return theirs;
+        if (args.path !== ZOD) return installed({ ...args, resolveDir: dirname(SDK_FILE) });
+        shared.add(ZOD);
+        return { path: ZOD, external: true };
       });
       onResolve({ filter: /^[a-z]/ }, async (args) => {
         if (args.pluginData === ASKED || args.kind === 'entry-point' || !isBuiltin(args.path))
           return undefined;
         const theirs = args.path.startsWith('node:') ? undefined : await installed(args);
         if (theirs !== undefined) return theirs;
-        refused.push({ path: args.path, importer: args.importer });
+        (GRANTABLE.includes(bareName(args.path)) ? wanted : refused).push({
+          path: args.path,
+          importer: args.importer,
+        });
         return { path: args.path, external: true };
       });
     },

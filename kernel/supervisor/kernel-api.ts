@@ -15,20 +15,35 @@ import type {
   PlainLogLine,
   PlainMetric,
   PlainSeries,
+  PluginDescription,
 } from '../../workers/protocol.ts';
 import { TokenBucket } from '../../workers/token-bucket.ts';
 import { type ColumnSeries, columnBytes } from '../base/column-series.ts';
+import { isPlainLetter, type PlainDeadLetter } from '../base/dead-letter.ts';
 import { PluginError, RequestError } from '../base/errors.ts';
 import {
+  DENIALS_KEPT_MAX,
+  KEY_BYTES_MAX,
+  LETTERS_PER_SECOND_MAX,
   LOG_LINE_BYTES_MAX,
   LOG_LINES_PER_SECOND_MAX,
   METRICS_PER_PLUGIN_MAX,
+  PLUGIN_REQUESTS_MAX,
   SERIES_PER_PLUGIN_MAX,
 } from '../base/limits.ts';
 import { type BucketSchema, checkSchema, fromPlainSchema, toPlainSchema } from '../base/schema.ts';
 import { parseTimeBucketKey, type TimeBucketKey } from '../base/time-bucket-key.ts';
-import { isLogLine, isMetric, isPlainSchema, parsePlainQuery } from './kernel-arguments.ts';
-import type { Log } from './plugin-entry.ts';
+import type { Denial } from './denials.ts';
+import {
+  isDenial,
+  isLogLine,
+  isMetric,
+  isPlainSchema,
+  parsePlainQuery,
+} from './kernel-arguments.ts';
+import type { Log, PluginEntry } from './plugin-entry.ts';
+import { RequestGate } from './request-gate.ts';
+import { type WriteGrants, writeGrants } from './write-grants.ts';
 
 /** The bucket behind a series number of a ring. */
 export interface SeriesTarget {
@@ -55,6 +70,15 @@ export interface KernelFunctions {
   lastRow(key: TimeBucketKey): ColumnSeries;
   /** Counters come as what was added since. */
   metric(plugin: string, metric: PlainMetric): void;
+  /** A plugin tried what it may not. */
+  denied?(denial: Denial): void;
+  /** Rows and messages of a generation that could not be taken; `dropped` more are not told. */
+  deadLetters?(from: LetterSender, letters: readonly PlainDeadLetter[], dropped: number): void;
+}
+
+export interface LetterSender {
+  readonly plugin: string;
+  readonly generation: number;
 }
 
 export interface KernelApi {
@@ -62,26 +86,49 @@ export interface KernelApi {
   readonly facade: KernelShape;
   readonly calls: readonly (keyof KernelShape)[];
   series(seriesId: number): SeriesTarget | undefined;
+  /** Queries of the plugin under way, and those that wait for one of them to end. */
+  readonly requests: { readonly underWay: number; readonly waiting: number };
 }
 
 export interface KernelApiOptions {
   readonly plugin: string;
+  /** Of the worker; default 0. */
+  readonly generation?: number;
+  /** What its entry grants and bounds. */
+  readonly entry?: Pick<PluginEntry, 'writes' | 'budget'>;
+  /** What the plugin declares; undefined until it is loaded. */
+  readonly description?: () => PluginDescription | undefined;
   readonly kernel: KernelFunctions;
   readonly log: Log;
   /** Hides the entry's secrets in a text. */
   readonly redact: (text: string) => string;
 }
 
-export function createKernelApi({ plugin, kernel, log, redact }: KernelApiOptions): KernelApi {
+export function createKernelApi(options: KernelApiOptions): KernelApi {
+  const { plugin, generation = 0, kernel, log, redact, entry = {} } = options;
+  const { logLinesPerSecond = LOG_LINES_PER_SECOND_MAX, requestsMax = PLUGIN_REQUESTS_MAX } =
+    entry.budget ?? {};
   const series: SeriesTarget[] = [];
   const seriesIds = new Map<string, number>();
   // The worker limits itself; this is for the day it does not.
-  const logRate = new TokenBucket(2 * LOG_LINES_PER_SECOND_MAX, () => performance.now());
+  const logRate = new TokenBucket(2 * logLinesPerSecond, () => performance.now());
+  const requests = new RequestGate(plugin, requestsMax);
+  let grants: WriteGrants | undefined;
 
   const openSeries = (keyText: unknown, plain: unknown): OpenedSeries => {
     if (typeof keyText !== 'string') throw invalid('key is not a text');
     if (!isPlainSchema(plain)) throw invalid('schema is malformed');
     const key = parseTimeBucketKey(keyText);
+    // Not before it is loaded, which no plugin can: it is given `ctx` afterwards.
+    grants ??= writeGrants(entry, options.description?.() ?? { writes: undefined });
+    if (!grants.allows(key.path)) {
+      kernel.denied?.({ plugin, what: 'write', detail: key.path, count: 1 });
+      throw new PluginError('MKTS_CAPABILITY_DENIED', {
+        plugin,
+        what: `writing ${key.path}`,
+        allowed: grants.text,
+      });
+    }
     const wanted = fromPlainSchema(plain);
     if (wanted === undefined)
       throw new RequestError('MKTS_COLUMN_TYPE_UNKNOWN', { type: JSON.stringify(plain.columns) });
@@ -123,7 +170,11 @@ export function createKernelApi({ plugin, kernel, log, redact }: KernelApiOption
 
   const shape: KernelShape = {
     openSeries: (key, schema) => outcomeOf(async () => openSeries(key, schema)),
-    query: (query) => answerOf(async () => plainSeries(await kernel.query(parsePlainQuery(query)))),
+    query: (query) =>
+      answerOf(() =>
+        requests.run(async () => plainSeries(await kernel.query(parsePlainQuery(query)))),
+      ),
+    // Answered at once, from what is in memory: it never waits for a turn.
     lastRow: (key) =>
       answerOf(async () => {
         if (typeof key !== 'string') throw invalid('key is not a text');
@@ -135,11 +186,30 @@ export function createKernelApi({ plugin, kernel, log, redact }: KernelApiOption
         throw invalid('metrics are not a list, or too long a one');
       for (const metric of metrics) if (isMetric(metric)) kernel.metric(plugin, metric);
     },
+    denied: async (denials) => {
+      if (!Array.isArray(denials) || denials.length > 2 * DENIALS_KEPT_MAX)
+        throw invalid('denials are not a list, or too long a one');
+      for (const { what, detail, count } of denials.filter(isDenial))
+        kernel.denied?.({ plugin, what, detail: redact(detail.slice(0, KEY_BYTES_MAX)), count });
+    },
+    deadLetters: async (letters, dropped) => {
+      if (!Array.isArray(letters) || letters.length > LETTERS_PER_SECOND_MAX)
+        throw invalid('dead letters are not a list, or too long a one');
+      const fit = letters.filter(isPlainLetter).map((letter) => ({
+        ...letter,
+        reason: redact(letter.reason),
+        payload: letter.payload === undefined ? undefined : redact(letter.payload),
+      }));
+      const malformed = letters.length - fit.length;
+      const told = Number.isSafeInteger(dropped) && dropped > 0 ? dropped : 0;
+      kernel.deadLetters?.({ plugin, generation }, fit, told + malformed);
+    },
   };
   return {
     facade: Object.freeze(Object.assign(Object.create(null), shape)) as KernelShape,
-    calls: ['openSeries', 'query', 'lastRow', 'log', 'metrics'],
+    calls: ['openSeries', 'query', 'lastRow', 'log', 'metrics', 'denied', 'deadLetters'],
     series: (seriesId) => series[seriesId],
+    requests,
   };
 }
 

@@ -1,6 +1,6 @@
 /** Checks of what a worker sends as arguments: shapes only, the meaning is checked further in. */
 
-import type { PlainLogLine, PlainMetric } from '../../workers/protocol.ts';
+import type { PlainDenial, PlainLogLine, PlainMetric } from '../../workers/protocol.ts';
 import { RequestError } from '../base/errors.ts';
 import { COLUMNS_MAX, METRICS_PER_PLUGIN_MAX } from '../base/limits.ts';
 import type { PlainSchema } from '../base/schema.ts';
@@ -87,4 +87,15 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function wrong(reason: string): RequestError {
   return new RequestError('MKTS_RPC_PARAMS', { method: 'ctx.query', reason });
+}
+
+export function isDenial(value: unknown): value is PlainDenial {
+  if (!isRecord(value)) return false;
+  const { what, detail, count } = value;
+  return (
+    (what === 'secret' || what === 'sandbox' || what === 'write') &&
+    typeof detail === 'string' &&
+    Number.isSafeInteger(count) &&
+    (count as number) > 0
+  );
 }

@@ -4,13 +4,14 @@ import type { MessagePort } from 'node:worker_threads';
 import type {
   FreshnessSettings,
   Isolation,
-  LogLevel,
   OnStartError,
   PluginBudget,
   PluginGrant,
   ReloadSettings,
-} from '../../config/schema.ts';
+} from '../../config/entry-settings.ts';
+import type { LogLevel } from '../../config/values.ts';
 import type { RingReader } from '../../workers/ring.ts';
+import type { RowBudget } from '../ingest/row-budget.ts';
 import type { SeriesTarget } from './kernel-api.ts';
 
 /** One entry of mkts.yml: one worker, even where two entries name one module. */
@@ -60,9 +61,30 @@ export interface SupervisorClock {
 
 /** The network broker, as the supervisor sees it. */
 export interface Network {
-  /** The worker's end of a new line; what was there under this name before has ended. */
-  register(plugin: string, grants: readonly string[]): MessagePort;
-  unregister(plugin: string): void;
+  /** The worker's end of a new line: one for each generation, beside each other for a while. */
+  register(
+    plugin: string,
+    grants: readonly string[],
+    generation: number,
+    /** HTTP requests under way at a time; default FETCHES_MAX. */
+    fetchesMax?: number,
+  ): MessagePort;
+  /** Ends the traffic of that line; there may be none. */
+  unregister(plugin: string, generation: number): void;
+}
+
+/** What a worker runs. */
+export interface PluginBuild {
+  /** CommonJS, self-contained. */
+  readonly code: string;
+  /** Under this name it is compiled. */
+  readonly filename: string;
+  /** What the code requires, by name: CommonJS texts of the server. */
+  readonly libraries?: Readonly<Record<string, string>>;
+  /** Of the code: equal hashes are the same plugin. */
+  readonly hash: string;
+  /** The plugin's own files, absolute: when one changes, there may be something new to build. */
+  readonly inputs: readonly string[];
 }
 
 /** What the drain reads: one generation of one plugin. */
@@ -71,6 +93,8 @@ export interface PluginFeed {
   /** Grows with every worker of the entry. */
   readonly generation: number;
   readonly ring: RingReader;
+  /** Rows a second the drain may take; undefined: no bound. */
+  readonly budget?: RowBudget | undefined;
   /** The bucket behind a frame's series; undefined: the worker never opened it. */
   series(seriesId: number): SeriesTarget | undefined;
 }
@@ -79,6 +103,9 @@ export interface PluginFeed {
 export interface SupervisorLimits {
   readonly heartbeatTimeoutMs: number;
   readonly memorySoftMb: number;
+  /** Of that, the bounds of its heap and of its buffers. */
+  readonly heapMb?: number | undefined;
+  readonly externalMb?: number | undefined;
   readonly sampleMs: number;
   readonly restartDelayMs: number;
   readonly restartsMax: number;

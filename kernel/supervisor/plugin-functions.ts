@@ -1,6 +1,5 @@
 /** What the kernel does for plugins, on the store: behind kernel-api.ts. Main thread. */
 
-import type { PlainMetric } from '../../workers/protocol.ts';
 import type { ColumnSeries } from '../base/column-series.ts';
 import { RequestError } from '../base/errors.ts';
 import { type BucketSchema, EPOCH_SHAPE } from '../base/schema.ts';
@@ -15,7 +14,7 @@ const NO_ROWS: ColumnSeries = {
 
 export function pluginFunctions(
   catalog: Catalog,
-  metric: (plugin: string, metric: PlainMetric) => void,
+  told: Pick<KernelFunctions, 'metric' | 'denied' | 'deadLetters'>,
 ): KernelFunctions {
   return {
     openBucket(key: TimeBucketKey, schema: BucketSchema) {
@@ -40,6 +39,6 @@ export function pluginFunctions(
       return (await catalog.bucket(key.path)?.scan(range)) ?? NO_ROWS;
     },
     lastRow: (key: TimeBucketKey) => catalog.bucket(key.path)?.lastRow() ?? NO_ROWS,
-    metric,
+    ...told,
   };
 }

@@ -1,5 +1,6 @@
 /** States of a plugin, how they are shown, and how a change of state is told in the log. */
 
+import type { PluginDescription } from '../../workers/protocol.ts';
 import { MktsError, reasonOf } from '../base/errors.ts';
 import type { Log, PluginEntry } from './plugin-entry.ts';
 
@@ -9,9 +10,47 @@ export type PluginState =
   | { readonly kind: 'running' }
   | { readonly kind: 'degraded'; readonly reason: string }
   | { readonly kind: 'backoff'; readonly cause: Error; readonly delayMs: number }
-  | { readonly kind: 'quarantined'; readonly cause: Error }
+  /** `why` of itself; else it crashed too often, or `cause` says who put it there. */
+  | { readonly kind: 'quarantined'; readonly cause: Error; readonly why?: 'cannot be started' }
   | { readonly kind: 'failed'; readonly cause: Error }
   | { readonly kind: 'stopped'; readonly reason: string };
+
+/** A generation that is to take over, or just did. */
+export interface CandidateStatus {
+  readonly generation: number;
+  /**
+   * `preparing`: built, loaded, checked beside the one that runs. `waiting`: for the operator's
+   * consent. `probation`: it runs, and the one before is parked. `failed`: the one before goes on.
+   */
+  readonly state: 'preparing' | 'waiting' | 'probation' | 'failed';
+  /** Why it waits or failed; secrets hidden. */
+  readonly reason: string | undefined;
+}
+
+/** What came of a reload that did not reject. */
+export interface SwapOutcome {
+  /**
+   * `swapped`: the new generation runs. `unchanged`: what runs is what a build gives. `waiting`: the
+   * new one asks for more than was agreed to; the one before goes on until `approve`. `started`:
+   * nothing ran, so there was nothing to hand over.
+   */
+  readonly outcome: 'swapped' | 'unchanged' | 'waiting' | 'started';
+  /** Of the worker that runs, or waits. */
+  readonly generation: number;
+}
+
+/** What the files of an entry are and ask for, found without running them beyond `load`. */
+export interface Inspection {
+  readonly plugin: string;
+  readonly module: string;
+  readonly description: PluginDescription;
+  /** Of the code. */
+  readonly hash: string;
+  /** The plugin's own files. */
+  readonly inputs: readonly string[];
+  /** The hash of what runs; undefined: nothing. */
+  readonly runningHash: string | undefined;
+}
 
 /** What `/metrics` and the API show of a plugin. */
 export interface PluginStatus {
@@ -26,9 +65,23 @@ export interface PluginStatus {
   /** Milliseconds in this state. */
   readonly stateMs: number;
   readonly generation: number;
+  /** Of the code that runs, or ran last; undefined: none was built. */
+  readonly hash: string | undefined;
+  /** The newest generation that is not, or not yet for good, the one that runs. */
+  readonly candidate: CandidateStatus | undefined;
+  /** The generation that takes over again if the running one fails in its probation. */
+  readonly parkedGeneration: number | undefined;
+  /** Changes of generation while it ran. */
+  readonly swaps: number;
   readonly restarts: number;
   readonly zombies: number;
   readonly memoryMb: number;
+  /** CPU time of its worker so far, and what of it waited to keep to its budget; u32. */
+  readonly cpuMs: number;
+  readonly throttledMs: number;
+  /** Queries of its worker under way, and those that wait for one of them to end. */
+  readonly requests: { readonly underWay: number; readonly waiting: number };
+  readonly ringUsedBytes: number;
   readonly ringHighWaterBytes: number;
   readonly ringCapacityBytes: number;
   readonly rejectedFrames: number;
@@ -82,7 +135,9 @@ export function logTransition(
     case 'quarantined':
       log.error(
         { ...fields, ...causeFields(state.cause, mask) },
-        'plugin crashed too often and is quarantined',
+        state.cause instanceof MktsError && state.cause.code === 'MKTS_PLUGIN_QUARANTINED'
+          ? 'plugin is quarantined'
+          : `plugin ${state.why ?? 'crashed too often'} and is quarantined`,
       );
       break;
     case 'failed':
@@ -91,7 +146,7 @@ export function logTransition(
 }
 
 /** The stack is the plugin's: that of an error without a code, or of the cause below a coded one. */
-function causeFields(
+export function causeFields(
   cause: Error,
   mask: (text: string) => string,
 ): Readonly<Record<string, unknown>> {

@@ -2,10 +2,8 @@
  * One worker thread of one plugin, from its start to its end: the thread, its ring, its two ports
  * and its watch. Main thread. What to do when it ends is decided by plugin-life.ts.
  *
- * Invariant: every call settles, at the latest when the worker is gone: a comlink call that is
- * pending when its thread dies never would. `gone` settles too, even if the thread hangs in native
- * code and cannot be ended: it is then a *zombie*, which burns a core until its call returns but
- * never runs a line of the plugin again.
+ * Invariant: `gone` settles even if the thread hangs in native code and cannot be ended: it is then
+ * a *zombie*, which burns a core until its call returns but never runs a line of the plugin again.
  */
 
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
@@ -15,10 +13,10 @@ import type { PluginShape, WorkerStart } from '../../workers/protocol.ts';
 import { createRing, RingReader } from '../../workers/ring.ts';
 import { PluginError, reasonOf } from '../base/errors.ts';
 import { WORKER_HEAP_HARD_MB, WORKER_ZOMBIE_MS } from '../base/limits.ts';
-import type { KernelApi } from './kernel-api.ts';
-import type { SupervisorLimits } from './plugin-entry.ts';
-import type { ProcessMemoryWatch } from './process-memory-watch.ts';
+import { HostCalls } from './host-calls.ts';
+import type { Departure, PluginHost, PluginHostOptions } from './plugin-host.ts';
 import { captureOutput } from './worker-output.ts';
+import { profileWorker } from './worker-profile.ts';
 import { WorkerWatch } from './worker-watch.ts';
 
 /** Denies files, child processes, threads, addons and the inspector, in C++. */
@@ -28,48 +26,27 @@ export const WORKER_EXEC_ARGV: readonly string[] = [
   '--disable-warning=ExperimentalWarning',
 ];
 
-export interface PluginWorkerOptions {
-  readonly plugin: string;
-  /** Of host-bundle.ts. */
-  readonly hostCode: string;
-  readonly code: string;
-  readonly filename: string;
-  readonly config: unknown;
-  readonly timezone: string;
-  readonly doorbell: SharedArrayBuffer;
-  readonly api: KernelApi;
-  readonly limits: SupervisorLimits;
-  readonly processMemory: ProcessMemoryWatch;
-  readonly onOutput: (line: string) => void;
-  readonly onLate: (isLate: boolean) => void;
-}
+const MIB = 1024 * 1024;
 
-/** How a worker ended. */
-export interface Departure {
-  readonly cause: Error;
-  readonly isZombie: boolean;
-}
-
-export class PluginWorker {
+export class PluginWorker implements PluginHost {
+  readonly isolation = 'worker';
   readonly ring: RingReader;
-  /** Never rejects. */
   readonly gone: Promise<Departure>;
   readonly #plugin: string;
   readonly #worker: Worker;
   readonly #remote: PluginShape;
   readonly #ports: readonly MessagePort[];
   readonly #watch: WorkerWatch;
-  readonly #pending = new Set<(error: Error) => void>();
+  readonly #calls: HostCalls;
   readonly #resolveGone: (departure: Departure) => void;
-  /** Why it ends: the first reason counts, the others follow from it. */
-  #cause: Error | undefined;
   #departed = false;
   #zombieTimer: NodeJS.Timeout | undefined;
 
-  /** Throws if the thread cannot be started at all, or if `config` cannot be cloned. */
-  constructor(options: PluginWorkerOptions) {
+  /** Throws if the thread cannot be started at all, or if `start` cannot be cloned. */
+  constructor(options: PluginHostOptions) {
     const { plugin, limits, api } = options;
     this.#plugin = plugin;
+    this.#calls = new HostCalls(plugin);
     const { promise, resolve } = Promise.withResolvers<Departure>();
     this.gone = promise;
     this.#resolveGone = resolve;
@@ -79,11 +56,7 @@ export class PluginWorker {
     const kernels = new MessageChannel();
     this.#ports = [plugins.port1, kernels.port1];
     const start: WorkerStart = {
-      plugin,
-      code: options.code,
-      filename: options.filename,
-      config: options.config,
-      timezone: options.timezone,
+      ...options.start,
       ring: shared,
       doorbell: options.doorbell,
       ports: { plugin: plugins.port2, kernel: kernels.port2 },
@@ -101,11 +74,12 @@ export class PluginWorker {
       workerData: start,
       transferList: [plugins.port2, kernels.port2],
     });
-    this.#worker.on('error', (error) => this.#blame(failureOf(plugin, error)));
+    this.#worker.on('error', (error) => this.#calls.blame(failureOf(plugin, error)));
     this.#worker.on('messageerror', (error) => this.terminate(failureOf(plugin, error)));
     this.#worker.on('exit', (exitCode) => {
-      this.#blame(new PluginError('MKTS_PLUGIN_EXIT', { plugin, exitCode }));
+      this.#calls.blame(new PluginError('MKTS_PLUGIN_EXIT', { plugin, exitCode }));
       this.#depart(false);
+      this.#watch.gone();
     });
     captureOutput(this.#worker.stdout, options.onOutput);
     captureOutput(this.#worker.stderr, options.onOutput);
@@ -121,14 +95,22 @@ export class PluginWorker {
     expose(api.facade, portEndpoint(kernels.port1, guard));
     this.#watch = new WorkerWatch({
       plugin,
-      worker: this.#worker,
+      measure: async () => {
+        const heap = await this.#worker.getHeapStatistics();
+        const heapMb = heap.used_heap_size / MIB;
+        const externalMb = heap.external_memory / MIB;
+        return { totalMb: heapMb + externalMb, heapMb, externalMb };
+      },
       ring: this.ring,
       sampleMs: limits.sampleMs,
       heartbeatTimeoutMs: limits.heartbeatTimeoutMs,
       memorySoftMb: limits.memorySoftMb,
+      heapMb: limits.heapMb,
+      externalMb: limits.externalMb,
       processMemory: options.processMemory,
       onFault: (error) => this.terminate(error),
       onLate: options.onLate,
+      onThrottled: options.onThrottled,
     });
   }
 
@@ -136,57 +118,26 @@ export class PluginWorker {
     return this.#watch.memoryMb;
   }
 
-  /**
-   * Calls the plugin. Rejects with MKTS_PLUGIN_TIMEOUT after `timeoutMs` (undefined: waits for ever),
-   * and with the cause of its end if the worker goes first.
-   */
   call<T>(
     name: keyof PluginShape,
     invoke: (plugin: PluginShape) => Promise<T>,
     timeoutMs?: number,
   ): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (this.#departed || this.#cause !== undefined) {
-        reject(this.#cause ?? new PluginError('MKTS_PLUGIN_EXIT', { plugin: this.#plugin }));
-        return;
-      }
-      let timer: NodeJS.Timeout | undefined;
-      const settled = (): void => {
-        clearTimeout(timer);
-        this.#pending.delete(fail);
-      };
-      const fail = (error: Error): void => {
-        settled();
-        reject(error);
-      };
-      this.#pending.add(fail);
-      if (timeoutMs !== undefined)
-        timer = setTimeout(() => {
-          fail(
-            new PluginError('MKTS_PLUGIN_TIMEOUT', { plugin: this.#plugin, call: name, timeoutMs }),
-          );
-        }, timeoutMs);
-      invoke(this.#remote).then((value) => {
-        settled();
-        resolve(value);
-      }, fail);
-    });
+    return this.#calls.run(name, this.#remote, invoke, timeoutMs);
   }
 
-  /** Ends the thread; returns at once. `gone` tells when it is over, with `cause` if it is the first. */
+  profile(milliseconds: number, signal: AbortSignal): Promise<string> {
+    const { gone } = this;
+    return profileWorker(this.#worker, { plugin: this.#plugin, milliseconds, signal, gone });
+  }
+
   terminate(cause: Error): void {
     if (this.#departed) return;
-    this.#blame(cause);
+    this.#calls.blame(cause);
     if (this.#zombieTimer !== undefined) return;
     this.#zombieTimer = setTimeout(() => this.#depart(true), WORKER_ZOMBIE_MS);
     // Settles with the exit event, or never: native code cannot be interrupted.
     void this.#worker.terminate();
-  }
-
-  /** Notes the cause and rejects what is pending: the worker will not answer any more. */
-  #blame(cause: Error): void {
-    this.#cause ??= cause;
-    for (const reject of [...this.#pending]) reject(this.#cause);
   }
 
   #depart(isZombie: boolean): void {
@@ -195,7 +146,8 @@ export class PluginWorker {
     clearTimeout(this.#zombieTimer);
     this.#watch.stop();
     for (const port of this.#ports) port.close();
-    const cause = this.#cause ?? new PluginError('MKTS_PLUGIN_EXIT', { plugin: this.#plugin });
+    // Whoever calls from now on is told the same.
+    const cause = this.#calls.blame(new PluginError('MKTS_PLUGIN_EXIT', { plugin: this.#plugin }));
     this.#resolveGone({ cause, isZombie });
   }
 }
@@ -206,8 +158,9 @@ function remotePlugin(port: MessagePort): PluginShape {
   return {
     load: () => remote.load(),
     configure: () => remote.configure(),
-    start: (line) => remote.start(transfer(line, [line])),
+    start: (line, ...others) => remote.start(transfer(line, [line]), ...others),
     fire: (batch) => remote.fire(batch),
+    park: () => remote.park(),
     stop: () => remote.stop(),
   };
 }

@@ -21,8 +21,12 @@ const MUTE_POLLS = 12;
 
 /** A worker, as far as its memory goes. */
 export interface MemorySuspect {
+  /** The plugin it runs. */
+  readonly plugin: string;
   readonly limitMb: number;
   readonly heartbeat: () => number;
+  /** Megabytes, as sampled last; whoever wants them of now asks `measure`. */
+  readonly memoryMb: () => number;
   /** Rejects if the worker does not run; settles late, or never, if it is in native code. */
   readonly measure: () => Promise<number>;
   /** It must go, for using so much. Called once. */
@@ -31,15 +35,54 @@ export interface MemorySuspect {
 
 interface Watched {
   readonly suspect: MemorySuspect;
+  readonly sinceMs: number;
   heartbeat: number;
   silentPolls: number;
-  /** A question is under way. */
+  /** A question is under way … */
   isAsked: boolean;
+  /** … for this many polls. */
+  askedPolls: number;
   /** The last answer was within the limit, and came after the process had grown. */
   isCleared: boolean;
+  /** It was told to end, when the calm level was this; it cannot be blamed any more, only seen. */
+  leftCalmMb: number | undefined;
+}
+
+/** A worker's place in the watch. */
+export interface WatchedPlace {
+  /** It ends: it is not asked and not blamed any more. */
+  leave(): void;
+  /** It has ended. One that hangs in native code still takes memory, and is still looked at. */
+  gone(): void;
+}
+
+/** What a poll saw of one worker. */
+export interface WorkerLook {
+  readonly plugin: string;
+  /** Milliseconds since its worker was started. */
+  readonly ageMs: number;
+  readonly usedMb: number;
+  readonly limitMb: number;
+  /** Milliseconds without a heartbeat. */
+  readonly silentMs: number;
+  /** Milliseconds since it was asked what it holds, and has not answered. */
+  readonly unansweredMs: number;
+  /** It was told to end, and has not yet. */
+  readonly isEnding: boolean;
+}
+
+/** What a poll saw: for who must know it should the process die before the next. */
+export interface MemoryLook {
+  readonly rssMb: number;
+  /** Above the calm level; if somebody is ending, above that of when it was told to. */
+  readonly growthMb: number;
+  readonly workers: readonly WorkerLook[];
 }
 
 export interface ProcessMemoryOptions {
+  /** At each poll, after everybody was asked who must be; a worker that came or went is a poll too. */
+  readonly onLook?: ((look: MemoryLook) => void) | undefined;
+  readonly nowMs?: () => number;
   readonly rssBytes?: () => number;
   /** Calls `poll` now and then until the function returned is called. */
   readonly repeat?: (poll: () => void) => () => void;
@@ -48,30 +91,38 @@ export interface ProcessMemoryOptions {
 export class ProcessMemoryWatch {
   readonly #rssBytes: () => number;
   readonly #repeat: (poll: () => void) => () => void;
+  readonly #onLook: ((look: MemoryLook) => void) | undefined;
+  readonly #nowMs: () => number;
   readonly #watched = new Set<Watched>();
   #stop: (() => void) | undefined;
   #calmMb = 0;
 
-  constructor({ rssBytes, repeat }: ProcessMemoryOptions = {}) {
+  constructor({ rssBytes, repeat, onLook, nowMs }: ProcessMemoryOptions = {}) {
     this.#rssBytes = rssBytes ?? (() => process.memoryUsage.rss());
     this.#repeat = repeat ?? every;
+    this.#onLook = onLook;
+    this.#nowMs = nowMs ?? (() => performance.now());
   }
 
-  /** Watches until the function returned is called. Without anyone to watch nothing is polled. */
-  add(suspect: MemorySuspect): () => void {
+  /** Watches until it is gone. Without anyone to watch nothing is polled. */
+  add(suspect: MemorySuspect): WatchedPlace {
     const watched: Watched = {
       suspect,
+      sinceMs: this.#nowMs(),
       heartbeat: suspect.heartbeat(),
       silentPolls: 0,
       isAsked: false,
+      askedPolls: 0,
       isCleared: false,
+      leftCalmMb: undefined,
     };
     this.#watched.add(watched);
     if (this.#stop === undefined) {
       this.#calmMb = this.#rssBytes() / MIB;
       this.#stop = this.#repeat(() => this.#poll());
     }
-    return () => this.#remove(watched);
+    this.#look(this.#rssBytes() / MIB);
+    return { leave: () => this.#leave(watched), gone: () => this.#gone(watched) };
   }
 
   #poll(): void {
@@ -86,7 +137,10 @@ export class ProcessMemoryWatch {
       if (!isGrown) watched.isCleared = false;
       else this.#question(watched, growthMb);
     }
-    if (!isGrown || [...this.#watched].some(({ isCleared }) => !isCleared)) return;
+    this.#look(rssMb);
+    const isOpen = ({ isCleared, leftCalmMb }: Watched): boolean =>
+      !isCleared && leftCalmMb === undefined;
+    if (!isGrown || [...this.#watched].some(isOpen)) return;
     // Everybody was asked, and it was nobody.
     this.#calmMb = rssMb;
     for (const watched of this.#watched) watched.isCleared = false;
@@ -95,12 +149,15 @@ export class ProcessMemoryWatch {
   #question(watched: Watched, growthMb: number): void {
     const { suspect } = watched;
     if (watched.isAsked) {
+      watched.askedPolls++;
+      if (watched.leftCalmMb !== undefined) return;
       if (watched.silentPolls >= MUTE_POLLS && growthMb > suspect.limitMb)
         this.#blame(watched, growthMb);
       return;
     }
-    if (watched.isCleared) return;
+    if (watched.isCleared || watched.leftCalmMb !== undefined) return;
     watched.isAsked = true;
+    watched.askedPolls = 0;
     suspect.measure().then(
       (usedMb) => {
         watched.isAsked = false;
@@ -117,17 +174,49 @@ export class ProcessMemoryWatch {
   }
 
   #blame(watched: Watched, usedMb: number): void {
-    if (!this.#watched.has(watched)) return;
-    this.#remove(watched);
+    if (watched.leftCalmMb !== undefined) return;
+    this.#leave(watched);
     watched.suspect.blame(usedMb);
   }
 
-  #remove(watched: Watched): void {
-    this.#watched.delete(watched);
+  #leave(watched: Watched): void {
+    if (watched.leftCalmMb !== undefined || !this.#watched.has(watched)) return;
+    watched.leftCalmMb = this.#calmMb;
+    this.#look(this.#rssBytes() / MIB);
+  }
+
+  #gone(watched: Watched): void {
+    if (!this.#watched.delete(watched)) return;
+    this.#look(this.#rssBytes() / MIB);
     if (this.#watched.size > 0) return;
     this.#stop?.();
     this.#stop = undefined;
   }
+
+  #look(rssMb: number): void {
+    if (this.#onLook === undefined) return;
+    const nowMs = this.#nowMs();
+    const watched = [...this.#watched];
+    const baseMb = Math.min(this.#calmMb, ...watched.map(({ leftCalmMb }) => leftCalmMb ?? rssMb));
+    this.#onLook({
+      rssMb,
+      growthMb: Math.max(0, rssMb - baseMb),
+      workers: watched.map((each) => workerLook(each, nowMs)),
+    });
+  }
+}
+
+function workerLook(watched: Watched, nowMs: number): WorkerLook {
+  const { suspect, sinceMs, silentPolls, isAsked, askedPolls, leftCalmMb } = watched;
+  return {
+    plugin: suspect.plugin,
+    ageMs: nowMs - sinceMs,
+    usedMb: suspect.memoryMb(),
+    limitMb: suspect.limitMb,
+    silentMs: silentPolls * PROCESS_MEMORY_SAMPLE_MS,
+    unansweredMs: isAsked ? askedPolls * PROCESS_MEMORY_SAMPLE_MS : 0,
+    isEnding: leftCalmMb !== undefined,
+  };
 }
 
 function every(poll: () => void): () => void {

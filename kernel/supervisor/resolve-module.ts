@@ -86,6 +86,13 @@ export function resolveModule(module: string, places: ModulePlaces): ResolvedMod
   });
 }
 
+/** Whether this name is found among the plugins that come with the server, before any other. */
+export function isOwnName(name: string): boolean {
+  const builtIn = ALIASES.get(name) ?? name;
+  if (!REFERENCE_NAMES.has(builtIn)) return false;
+  return fileIn(join(BUILT_IN_DIRECTORY, builtIn), []) !== undefined;
+}
+
 /** The file a path names: itself, with another suffix, or as a directory. */
 function fileAt(path: string, looked: string[]): string | undefined {
   const stripped = path.replace(/\.(so|js|mjs|ts)$/, '');

@@ -1,5 +1,6 @@
 /**
- * All plugins of mkts.yml: one life each (plugin-life.ts), started and stopped together. Main thread.
+ * All plugins of mkts.yml: one life each (plugin-life.ts), started and stopped together, and each by
+ * itself when an operator, a changed file or a changed mkts.yml asks for it. Main thread.
  *
  * Starting waits for nothing a plugin does: a broken one is logged and shown, the others run. The
  * drain learns of rings by `onRing` and `onGone`; after `onGone` a ring is still to be drained to its
@@ -8,8 +9,8 @@
 
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import type { Doorbell } from '../../workers/doorbell.ts';
-import type { PlainBatch } from '../../workers/protocol.ts';
-import { PluginError } from '../base/errors.ts';
+import type { PlainBatch, PlainState, PluginDescription } from '../../workers/protocol.ts';
+import { MktsError, PluginError } from '../base/errors.ts';
 import {
   CALL_TIMEOUT_MS,
   HEARTBEAT_TIMEOUT_MS,
@@ -20,27 +21,29 @@ import {
   WORKER_MEMORY_SOFT_MB,
   WORKER_SAMPLE_MS,
 } from '../base/limits.ts';
+import type { Consent } from './consents.ts';
 import { bundleHost } from './host-bundle.ts';
 import type { KernelFunctions } from './kernel-api.ts';
 import { readableByWorkers } from './permission-probe.ts';
 import type {
   Log,
   Network,
+  PluginBuild,
   PluginEntry,
   PluginFeed,
   SupervisorClock,
   SupervisorLimits,
 } from './plugin-entry.ts';
 import { PluginLife } from './plugin-life.ts';
-import type { PluginState, PluginStatus } from './plugin-state.ts';
-import { ProcessMemoryWatch } from './process-memory-watch.ts';
+import type { Inspection, PluginState, PluginStatus, SwapOutcome } from './plugin-state.ts';
+import { type MemoryLook, ProcessMemoryWatch } from './process-memory-watch.ts';
 
 export interface SupervisorOptions {
   readonly entries: readonly PluginEntry[];
   /** Resolves and bundles an entry's module; rejects with MKTS_PLUGIN_NOT_FOUND, _BUILD, _IMPORT. */
-  readonly bundle: (
-    entry: PluginEntry,
-  ) => Promise<{ readonly code: string; readonly filename: string }>;
+  readonly bundle: (entry: PluginEntry) => Promise<PluginBuild>;
+  /** The files to watch while an entry's module does not build. Default: none. */
+  readonly moduleFiles?: (entry: PluginEntry) => readonly string[];
   /** What the kernel does for one plugin. */
   readonly kernel: (entry: PluginEntry) => KernelFunctions;
   readonly network: Network;
@@ -48,9 +51,22 @@ export interface SupervisorOptions {
   /** IANA name of the server's time zone. */
   readonly timezone: string;
   readonly log: Log;
+  /** What a plugin remembers, of all rows taken so far. Default: nothing. */
+  readonly stateOf?: (plugin: string) => PlainState;
+  /** What a new version may have without being asked about. Default: everything. */
+  readonly consents?: {
+    readonly check: Consent;
+    /** False: nothing waits. */
+    approve(plugin: string): boolean;
+  };
+  /** Plugins that start in quarantine, and why. */
+  readonly quarantined?: ReadonlyMap<string, string>;
   readonly onRing: (feed: PluginFeed) => void;
-  readonly onGone: (feed: PluginFeed) => void;
+  /** Its last frame is in the ring. Resolves when that is taken; then the ring is forgotten. */
+  readonly onGone: (feed: PluginFeed) => Promise<void> | void;
   readonly onState?: (plugin: string, state: PluginState) => void;
+  /** What the watch over the memory of the process sees, many times a second: must be cheap. */
+  readonly onMemoryLook?: ((look: MemoryLook) => void) | undefined;
   /** Files and directories no plugin may be able to read: checked once, with a warning if it can. */
   readonly guardedPaths?: readonly string[];
   readonly clock?: SupervisorClock;
@@ -68,48 +84,34 @@ const LIMITS: SupervisorLimits = {
   callTimeoutMs: CALL_TIMEOUT_MS,
   triggerTimeoutMs: TRIGGER_TIMEOUT_MS,
 };
+const NO_STATE: PlainState = { entries: [], bytesMax: 0 };
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #lives = new Map<string, PluginLife>();
   /** Settle when an entry runs for the first time, or fails to. */
   readonly #firstRuns = new Map<string, PromiseWithResolvers<void>>();
+  readonly #processMemory: ProcessMemoryWatch;
+  #hostCode: Promise<string> | undefined;
+  #isStopping = false;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#processMemory = new ProcessMemoryWatch({ onLook: options.onMemoryLook });
   }
 
   /** Resolves when every plugin was told to start. Rejects only if our own host does not build. */
   async start(): Promise<void> {
-    const { entries, bundle, kernel, clock, random, limits, onState, guardedPaths } = this.#options;
+    const { entries, guardedPaths, quarantined } = this.#options;
     if (entries.length === 0) return;
-    const hostCode = await bundleHost();
+    const hostCode = await this.#host();
     void this.#probe(guardedPaths ?? []);
-    const processMemory = new ProcessMemoryWatch();
     for (const entry of entries) {
-      const firstRun = Promise.withResolvers<void>();
-      // Nobody need ask.
-      firstRun.promise.catch(() => undefined);
-      this.#firstRuns.set(entry.name, firstRun);
-      const life = new PluginLife({
-        ...this.#options,
-        entry,
-        hostCode,
-        bundle: () => bundle(entry),
-        kernel: kernel(entry),
-        doorbell: this.#options.doorbell.shared,
-        clock: clock ?? SYSTEM_CLOCK,
-        random: random ?? Math.random,
-        limits: { ...LIMITS, ...limits },
-        processMemory,
-        onState: (plugin, state) => {
-          if (state.kind === 'running' || state.kind === 'stopped') firstRun.resolve();
-          else if ('cause' in state) firstRun.reject(state.cause);
-          onState?.(plugin, state);
-        },
-      });
-      this.#lives.set(entry.name, life);
-      life.start();
+      const life = this.#newLife(entry, hostCode);
+      const reason = quarantined?.get(entry.name);
+      if (reason !== undefined) await life.quarantine(reason);
+      // Why it does not run is in its state, and in the log.
+      else life.start().catch(() => undefined);
     }
   }
 
@@ -118,10 +120,11 @@ export class Supervisor {
    * second. Never rejects.
    */
   async stop(kind?: PluginEntry['kind']): Promise<void> {
+    this.#isStopping = true;
     const lives = [...this.#lives.values()].filter(
       (life) => kind === undefined || life.kind === kind,
     );
-    await Promise.all(lives.map((life) => life.stop()));
+    await Promise.all(lives.map((life) => life.remove()));
   }
 
   /** Resolves when every entry that says `required` runs; rejects with why the first does not. */
@@ -134,6 +137,21 @@ export class Supervisor {
     return [...this.#lives.values()].map((life) => life.status());
   }
 
+  /** Throws MKTS_PLUGIN_UNKNOWN, as all that follow. */
+  status(plugin: string): PluginStatus {
+    return this.#life(plugin).status();
+  }
+
+  /** As it is in force. */
+  entry(plugin: string): PluginEntry {
+    return this.#life(plugin).entry;
+  }
+
+  /** What the version that runs, or ran last, says of itself; undefined: none was loaded. */
+  description(plugin: string): PluginDescription | undefined {
+    return this.#life(plugin).description;
+  }
+
   /** Tells a trigger of a batch: see PluginLife.fire. */
   async fire(plugin: string, batch: PlainBatch): Promise<void> {
     await this.#life(plugin).fire(batch);
@@ -141,20 +159,139 @@ export class Supervisor {
 
   /** The drain found a frame or a ring that is not valid: the worker behind it is replaced. */
   reject(feed: PluginFeed, cause: Error): void {
-    this.#life(feed.plugin).reject(feed, cause);
+    this.#lives.get(feed.plugin)?.reject(feed, cause);
   }
 
-  /** An operator's wish: ends the plugin if it lives, and starts it, also out of quarantine. */
+  /**
+   * Something is wrong with a plugin that runs, or with `undefined` no longer: it is *degraded* while
+   * anything is. `topic` tells one watcher's word from another's.
+   */
+  concern(plugin: string, topic: string, reason: string | undefined): void {
+    this.#lives.get(plugin)?.concern(topic, reason);
+  }
+
+  // ---- operations: one plugin, while the others go on -----------------------------------------
+
+  /**
+   * A new generation of what the files say now, beside the one that runs, then in its place. Rejects
+   * with why there is none; then the one before goes on. `force`: also if nothing changed.
+   */
+  async reload(plugin: string, options?: { readonly force?: boolean }): Promise<SwapOutcome> {
+    return this.#life(plugin).reload(options);
+  }
+
+  /** Ends a plugin and starts it anew, also out of quarantine. Rejects with why it does not run. */
   async restart(plugin: string): Promise<void> {
     const life = this.#life(plugin);
     await life.stop();
-    life.start();
+    await life.start();
+  }
+
+  /** Ends it in good order. It stays so until it is started. */
+  async stopOne(plugin: string): Promise<void> {
+    await this.#life(plugin).stop();
+  }
+
+  /** Starts it, also out of quarantine; nothing if it runs. Rejects with why it does not run. */
+  async startOne(plugin: string): Promise<void> {
+    await this.#life(plugin).start();
+  }
+
+  /** Ends it, and shows why: it stays so until it is released or started. */
+  async quarantine(plugin: string, reason: string): Promise<void> {
+    await this.#life(plugin).quarantine(reason);
+  }
+
+  /** Starts it if it is in quarantine. Rejects with why it does not run. */
+  async release(plugin: string): Promise<void> {
+    const life = this.#life(plugin);
+    if (life.status().state === 'quarantined') await life.start();
+  }
+
+  /** Agrees to all a waiting version asks for, and lets it take over. Nothing if none waits. */
+  async approve(plugin: string): Promise<SwapOutcome | undefined> {
+    const life = this.#life(plugin);
+    return this.#options.consents?.approve(plugin) === true ? life.reload() : undefined;
+  }
+
+  /** What its files ask for, without running them beyond their load. */
+  async inspect(plugin: string): Promise<Inspection> {
+    return this.#life(plugin).inspect();
+  }
+
+  /** The text of a .cpuprofile of what serves. Rejects with MKTS_PROFILE. */
+  async profile(plugin: string, milliseconds: number, signal: AbortSignal): Promise<string> {
+    return this.#life(plugin).profile(milliseconds, signal);
+  }
+
+  // ---- a changed mkts.yml ---------------------------------------------------------------------
+
+  /** Starts an entry that was not there. Rejects with why it does not run; it is there all the same. */
+  async add(entry: PluginEntry): Promise<void> {
+    if (this.#isStopping) throw new MktsError('MKTS_SHUTTING_DOWN', { plugin: entry.name });
+    const hostCode = await this.#host();
+    if (this.#lives.has(entry.name))
+      throw new PluginError('MKTS_PLUGIN_EXISTS', { plugin: entry.name });
+    await this.#newLife(entry, hostCode).start();
+  }
+
+  /** Ends an entry's plugin and forgets it. */
+  async remove(plugin: string): Promise<void> {
+    const life = this.#life(plugin);
+    await life.remove();
+    if (this.#lives.get(plugin) === life) this.#lives.delete(plugin);
+  }
+
+  /**
+   * The entry of this name is another one now: as a reload, with the new entry. If it rejects, the
+   * plugin goes on with the entry before.
+   */
+  async change(entry: PluginEntry): Promise<SwapOutcome> {
+    const life = this.#life(entry.name);
+    if (life.kind === entry.kind) return life.change(entry);
+    await this.remove(entry.name);
+    await this.add(entry);
+    return { outcome: 'started', generation: this.status(entry.name).generation };
+  }
+
+  // ---------------------------------------------------------------------------------------------
+
+  #host(): Promise<string> {
+    this.#hostCode ??= bundleHost();
+    return this.#hostCode;
+  }
+
+  #newLife(entry: PluginEntry, hostCode: string): PluginLife {
+    const { clock, random, limits, onState, moduleFiles, stateOf, consents } = this.#options;
+    const firstRun = Promise.withResolvers<void>();
+    // Nobody need ask.
+    firstRun.promise.catch(() => undefined);
+    this.#firstRuns.set(entry.name, firstRun);
+    const life = new PluginLife({
+      ...this.#options,
+      entry,
+      hostCode,
+      doorbell: this.#options.doorbell.shared,
+      moduleFiles: moduleFiles ?? (() => []),
+      stateOf: stateOf ?? (() => NO_STATE),
+      consent: consents?.check ?? (async () => undefined),
+      clock: clock ?? SYSTEM_CLOCK,
+      random: random ?? Math.random,
+      limits: { ...LIMITS, ...limits },
+      processMemory: this.#processMemory,
+      onState: (plugin, state) => {
+        if (state.kind === 'running' || state.kind === 'stopped') firstRun.resolve();
+        else if ('cause' in state) firstRun.reject(state.cause);
+        onState?.(plugin, state);
+      },
+    });
+    this.#lives.set(entry.name, life);
+    return life;
   }
 
   #life(plugin: string): PluginLife {
     const life = this.#lives.get(plugin);
-    if (life === undefined)
-      throw new PluginError('MKTS_PLUGIN_FAILED', { plugin, reason: 'there is no such entry' });
+    if (life === undefined) throw new PluginError('MKTS_PLUGIN_UNKNOWN', { plugin });
     return life;
   }
 

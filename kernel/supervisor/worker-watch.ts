@@ -9,52 +9,64 @@
  * What grows faster than this samples is seen by process-memory-watch.ts.
  */
 
-import type { Worker } from 'node:worker_threads';
 import type { RingReader } from '../../workers/ring.ts';
 import { PluginError } from '../base/errors.ts';
-import type { ProcessMemoryWatch } from './process-memory-watch.ts';
+import { CpuWatch } from './cpu-watch.ts';
+import { MemoryBudget, type MemoryExcess, type MemoryUse } from './memory-budget.ts';
+import type { ProcessMemoryWatch, WatchedPlace } from './process-memory-watch.ts';
 
-const MIB = 1024 * 1024;
-/** Over the limit for this many samples, since garbage is counted too; over twice at once. */
-const SAMPLES_OVER_MAX = 4;
 /** Part of the heartbeat timeout after which a silent worker counts as degraded. */
 const LATE_FRACTION = 0.2;
 
 export interface WorkerWatchOptions {
   readonly plugin: string;
-  readonly worker: Worker;
+  /** What it uses now. Rejects if it does not run; late if it is in native code. */
+  readonly measure: () => Promise<MemoryUse>;
   readonly ring: RingReader;
   readonly sampleMs: number;
   readonly heartbeatTimeoutMs: number;
   readonly memorySoftMb: number;
-  readonly processMemory: ProcessMemoryWatch;
+  /** Of `memorySoftMb`, the bound of its heap, and of its buffers. */
+  readonly heapMb?: number | undefined;
+  readonly externalMb?: number | undefined;
+  /** Undefined for a process of its own, whose memory is not this process's. */
+  readonly processMemory: ProcessMemoryWatch | undefined;
   /** The worker must go: MKTS_PLUGIN_STUCK or MKTS_PLUGIN_MEMORY. Called once. */
   readonly onFault: (error: PluginError) => void;
   /** It is late, or no longer. */
   readonly onLate: (isLate: boolean) => void;
+  /** It is slowed down steadily for want of CPU budget, or no longer. */
+  readonly onThrottled?: ((isThrottled: boolean) => void) | undefined;
 }
 
 export class WorkerWatch {
   readonly #options: WorkerWatchOptions;
   readonly #timer: NodeJS.Timeout;
-  readonly #leaveProcessMemory: () => void;
+  readonly #processMemory: WatchedPlace | undefined;
   #heartbeat = -1;
   #silentSamples = 0;
   #isLate = false;
-  #samplesOver = 0;
-  #heapMb = 0;
+  readonly #budget: MemoryBudget;
+  readonly #cpu = new CpuWatch();
+  #isThrottled = false;
+  #measured: MemoryUse = { totalMb: 0 };
   #heapAsked = false;
   #memoryMb = 0;
 
   constructor(options: WorkerWatchOptions) {
+    const { memorySoftMb: totalMb, heapMb, externalMb } = options;
     this.#options = options;
+    this.#budget = new MemoryBudget({ totalMb, heapMb, externalMb });
     this.#timer = setInterval(() => this.#sample(), options.sampleMs);
     this.#timer.unref();
-    this.#leaveProcessMemory = options.processMemory.add({
+    this.#processMemory = options.processMemory?.add({
+      plugin: options.plugin,
       limitMb: options.memorySoftMb,
       heartbeat: () => options.ring.gauges().heartbeat,
+      memoryMb: () => this.#memoryMb,
       measure: () => this.#measure(),
-      blame: (usedMb) => this.#blameMemory(usedMb),
+      blame: (usedMb) =>
+        this.#blameMemory({ usedMb: Math.round(usedMb), limitMb: totalMb, part: undefined }),
     });
   }
 
@@ -65,27 +77,53 @@ export class WorkerWatch {
 
   stop(): void {
     clearInterval(this.#timer);
-    this.#leaveProcessMemory();
+    this.#processMemory?.leave();
+  }
+
+  /** The worker is gone, late as it may be: a zombie's memory is seen until then. */
+  gone(): void {
+    this.stop();
+    this.#processMemory?.gone();
   }
 
   #sample(): void {
     this.#checkHeartbeat(this.#options.ring.gauges().heartbeat);
     this.#askHeap();
     this.#update();
-    this.#checkMemory();
+    const excess = this.#budget.check(this.#use());
+    if (excess === undefined) this.#checkCpu();
+    else this.#blameMemory(excess);
+  }
+
+  #checkCpu(): void {
+    const { cpuMs, throttledMs } = this.#options.ring.gauges();
+    this.#cpu.sample({ nowMs: performance.now(), cpuMs, throttledMs });
+    if (this.#cpu.isOver === this.#isThrottled) return;
+    this.#isThrottled = this.#cpu.isOver;
+    this.#options.onThrottled?.(this.#isThrottled);
+  }
+
+  /** What V8 or the system said last, or the worker itself: the larger counts. */
+  #use(): MemoryUse {
+    const { heapKb, externalKb } = this.#options.ring.gauges();
+    const { heapMb = 0, externalMb = 0 } = this.#measured;
+    return {
+      totalMb: this.#memoryMb,
+      heapMb: Math.max(heapMb, heapKb / 1024),
+      externalMb: Math.max(externalMb, externalKb / 1024),
+    };
   }
 
   /** What V8 said last, or the worker itself. */
   #update(): number {
     const { heapKb, externalKb } = this.#options.ring.gauges();
-    this.#memoryMb = Math.max(this.#heapMb, (heapKb + externalKb) / 1024);
+    this.#memoryMb = Math.max(this.#measured.totalMb, (heapKb + externalKb) / 1024);
     return this.#memoryMb;
   }
 
-  /** Megabytes, now. Rejects if the worker does not run; late if it is in native code. */
+  /** As `measure`, and what the worker says itself. */
   async #measure(): Promise<number> {
-    const heap = await this.#options.worker.getHeapStatistics();
-    this.#heapMb = (heap.used_heap_size + heap.external_memory) / MIB;
+    this.#measured = await this.#options.measure();
     return this.#update();
   }
 
@@ -114,17 +152,9 @@ export class WorkerWatch {
     this.#measure().then(answered, answered);
   }
 
-  #checkMemory(): void {
-    const { memorySoftMb } = this.#options;
-    this.#samplesOver = this.#memoryMb > memorySoftMb ? this.#samplesOver + 1 : 0;
-    if (this.#samplesOver < SAMPLES_OVER_MAX && this.#memoryMb <= 2 * memorySoftMb) return;
-    this.#blameMemory(this.#memoryMb);
-  }
-
-  #blameMemory(megabytes: number): void {
-    const { plugin, memorySoftMb: limitMb } = this.#options;
-    const usedMb = Math.round(megabytes);
-    this.#fault(new PluginError('MKTS_PLUGIN_MEMORY', { plugin, usedMb, limitMb }));
+  #blameMemory({ usedMb, limitMb, part }: MemoryExcess): void {
+    const { plugin } = this.#options;
+    this.#fault(new PluginError('MKTS_PLUGIN_MEMORY', { plugin, usedMb, limitMb, part }));
   }
 
   #fault(error: PluginError): void {

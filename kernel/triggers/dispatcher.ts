@@ -7,6 +7,9 @@
  * applied; with that, `stop` can wait for triggers that feed each other, and a batch counts as fired
  * only when its results can be read. Until then it is *owed*: a checkpoint writes that down, and the
  * next start gives it back (`owe`).
+ *
+ * Triggers come and go, and change their patterns, while the server runs: what follows holds from the
+ * next applied group on. A trigger that comes is not told of what was written before.
  */
 
 import type { PlainBatch } from '../../workers/protocol.ts';
@@ -45,15 +48,16 @@ export interface DispatcherOptions {
 
 interface Target {
   readonly queue: TriggerQueue;
-  readonly matcher: Matcher;
+  matcher: Matcher;
 }
 
 export class Dispatcher {
-  readonly #targets: readonly Target[];
-  readonly #queues: ReadonlyMap<string, TriggerQueue>;
+  /** By name. Few: what is applied is held against each of them. */
+  readonly #targets = new Map<string, Target>();
   readonly #log: TriggerLog;
   readonly #yearOf: (epochSeconds: number) => number;
   readonly #schedule: (task: () => void) => void;
+  readonly #later: (task: () => void, delayMs: number) => void;
   readonly #pump: () => void;
   #isPumpDue = false;
   /** Circles and long chains already logged; there are at most triggers² + triggers of them. */
@@ -66,23 +70,55 @@ export class Dispatcher {
     this.#log = log;
     this.#yearOf = yearOf;
     this.#schedule = schedule ?? setImmediate;
+    this.#later = later ?? unreferencedTimeout;
     this.#pump = () => {
       this.#isPumpDue = false;
-      for (const { queue } of this.#targets) queue.pump();
+      for (const { queue } of this.#targets.values()) queue.pump();
     };
-    this.#targets = triggers.map((entry) => ({
-      matcher: entry.matcher,
-      queue: new TriggerQueue({
-        name: entry.name,
-        concurrency: entry.concurrency,
-        fire: (batch) => entry.fire(batch),
-        log,
-        onSettled: () => this.#onSettled?.(),
-        later: later ?? unreferencedTimeout,
-      }),
-    }));
-    this.#queues = new Map(this.#targets.map(({ queue }) => [queue.name, queue]));
-    assert(this.#queues.size === triggers.length, 'names of triggers are unique');
+    for (const entry of triggers) this.add(entry);
+  }
+
+  /** From the next applied group on. The trigger begins paused. */
+  add(entry: TriggerEntry): void {
+    const { name, matcher, concurrency } = entry;
+    assert(!this.#targets.has(name), 'names of triggers are unique');
+    const queue = new TriggerQueue({
+      name,
+      concurrency,
+      fire: (batch) => entry.fire(batch),
+      log: this.#log,
+      onSettled: () => this.#onSettled?.(),
+      later: this.#later,
+    });
+    this.#targets.set(name, { queue, matcher });
+  }
+
+  /**
+   * Forgets a trigger, and what it is owed: nobody will ever ask for it. Fires in flight end by
+   * themselves. Returns the keys it was not told of to the end.
+   */
+  remove(name: string): number {
+    const { queue } = this.#target(name);
+    this.#targets.delete(name);
+    queue.close();
+    // Its circles are news again should it come back; so the set stays within its bound.
+    this.#reported.clear();
+    this.#onSettled?.();
+    return queue.backlogKeys;
+  }
+
+  /** The trigger fires for other keys from now on; what it is owed already it is still told of. */
+  setMatcher(name: string, matcher: Matcher): void {
+    this.#target(name).matcher = matcher;
+  }
+
+  has(name: string): boolean {
+    return this.#targets.has(name);
+  }
+
+  /** False: nothing that is applied is of interest here. */
+  get hasTriggers(): boolean {
+    return this.#targets.size > 0;
   }
 
   /**
@@ -90,7 +126,7 @@ export class Dispatcher {
    * `originChain` of the plugin that wrote them, and empty for a client.
    */
   applied(key: string, from: number, to: number, origin: OriginChain): void {
-    for (const target of this.#targets) {
+    for (const target of this.#targets.values()) {
       if (!this.#matches(target.matcher, key, from, to)) continue;
       if (origin.length > 0 && this.#isBarred(target.queue, key, origin)) continue;
       target.queue.touch(key, from, to, origin);
@@ -103,7 +139,7 @@ export class Dispatcher {
    * trigger any more, or none that its pattern lets be told of the key.
    */
   owe({ trigger, key, ranges }: OwedBatch): boolean {
-    const target = this.#targets.find(({ queue }) => queue.name === trigger);
+    const target = this.#targets.get(trigger);
     if (target === undefined) return false;
     const matching = ranges.filter(({ from, to }) => this.#matches(target.matcher, key, from, to));
     // Who caused those writes is forgotten: a circle of triggers goes round once more, and ends.
@@ -114,30 +150,30 @@ export class Dispatcher {
 
   /** All that triggers are still to be told of what is applied. */
   owed(): readonly OwedBatch[] {
-    return this.#targets.flatMap(({ queue }) =>
+    return this.#all.flatMap(({ queue }) =>
       queue.owed().map((batch) => ({ trigger: queue.name, ...batch })),
     );
   }
 
   /** The chain of what a plugin writes now. Empty for a plugin that is no trigger. */
   originChain(plugin: string): OriginChain {
-    return this.#queues.get(plugin)?.originChain ?? NO_ORIGINS;
+    return this.#targets.get(plugin)?.queue.originChain ?? NO_ORIGINS;
   }
 
   /** The trigger is started, or started again, and takes batches. */
   resume(name: string): void {
-    this.#queue(name).resume();
+    this.#target(name).queue.resume();
     this.#pumpSoon();
   }
 
   /** The trigger's worker stops, fails or waits for its restart. */
   pause(name: string): void {
-    this.#queue(name).pause();
+    this.#target(name).queue.pause();
     this.#onSettled?.();
   }
 
   get stats(): readonly TriggerStats[] {
-    return this.#targets.map(({ queue }) => queue.stats);
+    return this.#all.map(({ queue }) => queue.stats);
   }
 
   /**
@@ -145,10 +181,10 @@ export class Dispatcher {
    * more fires. What is left is logged and stays owed. Returns the keys left, over all triggers.
    */
   async stop(signal: AbortSignal): Promise<number> {
-    while (!signal.aborted && this.#targets.some(({ queue }) => !queue.isIdle))
+    while (!signal.aborted && this.#all.some(({ queue }) => !queue.isIdle))
       await this.#settledOr(signal);
     let leftKeys = 0;
-    for (const { queue } of this.#targets) {
+    for (const { queue } of this.#all) {
       if (queue.backlogKeys > 0)
         this.#log.warn(
           { plugin: queue.name, keys: queue.backlogKeys },
@@ -160,10 +196,14 @@ export class Dispatcher {
     return leftKeys;
   }
 
-  #queue(name: string): TriggerQueue {
-    const queue = this.#queues.get(name);
-    assert(queue !== undefined, `${name} is a trigger`);
-    return queue;
+  get #all(): readonly Target[] {
+    return [...this.#targets.values()];
+  }
+
+  #target(name: string): Target {
+    const target = this.#targets.get(name);
+    assert(target !== undefined, `${name} is a trigger`);
+    return target;
   }
 
   #pumpSoon(): void {

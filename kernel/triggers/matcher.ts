@@ -1,15 +1,15 @@
 /**
  * `on:` of a trigger's entry, compiled: which buckets it is told of. Main thread.
  *
- * Three forms, alone or in a list: a glob on the parts of the key, anchored at both ends (glob.ts);
+ * Three forms, alone or in a list: a glob on the parts of the key, anchored at both ends (kernel/base/glob.ts);
  * `re:` and a pattern as a Go server reads it (`*` stands for `[^/]+`, the rest is a regular
  * expression tested unanchored against 'AAPL/1Min/OHLCV/2017.bin'); and nothing at all, which
  * matches every write. Everything is compiled once, when the entry is loaded.
  */
 
 import { reasonOf } from '../base/errors.ts';
+import { compileGlob, patternError } from '../base/glob.ts';
 import { PATTERN_VERDICTS_MAX } from '../base/limits.ts';
-import { compileGlob, patternError } from './glob.ts';
 
 export interface Matcher {
   /** For logs. */

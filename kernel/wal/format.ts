@@ -21,7 +21,7 @@ export const SEGMENT_MAGIC = 0x4753_4b4d; // 'MKSG'
 export const RECORD_MAGIC = 0x4352_4b4d; // 'MKRC'
 export const FORMAT_VERSION = 1;
 
-/** Kinds of entries. 1 is row-block.ts's ROW_BLOCK_KIND. */
+/** Kinds of entries. 1 is row-block.ts's ROW_BLOCK_KIND, 9 state-entry.ts's STATE_KIND. */
 export const ENTRY_KINDS = {
   rows: 1,
   bucket: 2,
@@ -31,6 +31,7 @@ export const ENTRY_KINDS = {
   checkpointIntent: 6,
   checkpointComplete: 7,
   owed: 8,
+  state: 9,
 } as const;
 
 export interface SegmentHeader {

@@ -6,6 +6,7 @@
 
 import { ROW_BLOCK_HEADER_BYTES, rowBlockBytes } from '../base/row-block.ts';
 import { rowShapesOf } from '../base/schema.ts';
+import { decodeState, type StateChange } from '../base/state-entry.ts';
 import {
   type BucketDefinition,
   type CheckpointIntent,
@@ -41,6 +42,7 @@ export type LogEntry =
       readonly origin: Origin | undefined;
       readonly block: LogRows;
     }
+  | { readonly kind: 'state'; readonly plugin: string; readonly change: StateChange }
   | { readonly kind: 'create-year'; readonly bucket: BucketDefinition; readonly year: number }
   | { readonly kind: 'destroy'; readonly path: string };
 
@@ -99,6 +101,8 @@ function takeEntry(
   switch (kind) {
     case ENTRY_KINDS.rows:
       return takeRows(block, at, buckets, origins, contents);
+    case ENTRY_KINDS.state:
+      return takeState(block, at, origins, contents);
     case ENTRY_KINDS.bucket: {
       const definition = decodeBucket(block, at);
       if (definition === undefined) return 'a bucket definition is not readable';
@@ -145,6 +149,21 @@ function takeEntry(
     default:
       return `an entry is of unknown kind ${kind}`;
   }
+}
+
+function takeState(
+  block: AlignedBlock,
+  at: number,
+  origins: ReadonlyMap<number, Origin>,
+  contents: RecordContents,
+): string | undefined {
+  const state = decodeState(block, at);
+  if (state === undefined) return 'a change of state is not readable';
+  const origin = origins.get(state.originId);
+  if (origin?.kind !== 'plugin') return `state of origin ${state.originId}, which is no plugin`;
+  const { name, json } = state;
+  contents.entries.push({ kind: 'state', plugin: origin.name, change: { name, json } });
+  return undefined;
 }
 
 function takeRows(

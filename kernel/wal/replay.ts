@@ -19,6 +19,7 @@
 import { CorruptionError, MktsError } from '../base/errors.ts';
 import { epochAt, ROW_BLOCK_HEADER_BYTES } from '../base/row-block.ts';
 import { type BucketSchema, sameSchema } from '../base/schema.ts';
+import type { StateChange } from '../base/state-entry.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
 import {
@@ -62,6 +63,8 @@ export interface ReplayOptions {
   onReport(error: CorruptionError): void;
   /** Called for the rows of each block that is applied. */
   onRows?(rows: AppliedRows): void;
+  /** Called for each change of a plugin's state, in order. */
+  onState?(plugin: string, change: StateChange): void;
 }
 
 /** Which times of a bucket rows were applied to: both ends inclusive, in Unix seconds. */
@@ -177,6 +180,10 @@ class Replay {
       this.#catalog.destroy(entry.path);
       return;
     }
+    if (entry.kind === 'state') {
+      this.#options.onState?.(entry.plugin, entry.change);
+      return;
+    }
     // A group's entries do not destroy what the same group writes: a request does one or the other.
     if ((this.#destroyedAt.get(entry.bucket.key.path) ?? 0n) > sequence) {
       if (entry.kind === 'rows') this.#destroyedRows += entry.block.rowCount;
@@ -224,6 +231,7 @@ class Replay {
 }
 
 function pathOf(entry: LogEntry): string {
+  if (entry.kind === 'state') return `state of plugin ${entry.plugin}`;
   return entry.kind === 'destroy' ? entry.path : entry.bucket.key.path;
 }
 

@@ -5,7 +5,9 @@
  */
 
 import { describe, expect, test } from 'vitest';
-import { columnsRefused, type FakeSocket, FakeWorld, type Run } from '../support/fake-context.ts';
+import { RequestError } from '../../kernel/base/errors.ts';
+import { FakeKernel, type Run } from '../../plugins/testing/fake-kernel.ts';
+import type { FakeSocket } from '../../plugins/testing/fake-socket.ts';
 import type { FakeVenue } from '../support/fake-venues.ts';
 import { expectWhole, NOW, START, subjects, WORLD_NOW_MS } from '../support/feeder-subjects.ts';
 
@@ -13,11 +15,11 @@ describe.each(subjects)('$name', (subject) => {
   const [btc, eth] = subject.keys;
 
   function begin(options: { pace?: number; listedSeconds?: number } = {}): {
-    world: FakeWorld;
+    world: FakeKernel;
     venue: FakeVenue;
     start(more?: Readonly<Record<string, unknown>>): Run;
   } {
-    const world = new FakeWorld({ nowMs: WORLD_NOW_MS });
+    const world = new FakeKernel({ nowMs: WORLD_NOW_MS });
     const venue = subject.venue(world, options);
     const start = (more = {}): Run => {
       const config = { ...subject.config, symbols: subject.symbols, ...more };
@@ -26,7 +28,7 @@ describe.each(subjects)('$name', (subject) => {
     return { world, venue, start };
   }
 
-  const lastOf = (world: FakeWorld, key: string): number => world.epochs(key).at(-1) ?? 0;
+  const lastOf = (world: FakeKernel, key: string): number => world.epochs(key).at(-1) ?? 0;
 
   test('stores history, then each bar once it is closed, without a hole', async () => {
     const { world, venue, start } = begin();
@@ -54,8 +56,15 @@ describe.each(subjects)('$name', (subject) => {
     await first.stop();
     await world.clock.advance(3_600_000);
     const stored = lastOf(world, btc);
-    const bucket = world.buckets.get(btc);
-    bucket?.set(stored, { ...bucket.get(stored), Epoch: stored, Close: -1 });
+    const [row] = world.rows(btc).slice(-1);
+    world.put(btc, {
+      Epoch: [stored],
+      Open: [Number(row?.Open)],
+      High: [Number(row?.High)],
+      Low: [Number(row?.Low)],
+      Close: [-1],
+      Volume: [Number(row?.Volume)],
+    });
     world.requests.length = 0;
     const second = start();
     await world.until(() => lastOf(world, btc) >= NOW + 3600 + 300);
@@ -122,7 +131,8 @@ describe.each(subjects)('$name', (subject) => {
   test('a bucket that refuses our columns degrades its symbol only', async () => {
     const { world, start } = begin();
     world.onWrite = (key) => {
-      if (key === btc) throw columnsRefused();
+      if (key === btc)
+        throw new RequestError('MKTS_COLUMN_MISMATCH', { have: 'Open', want: 'Price' });
     };
     const run = start();
     await world.until(() => lastOf(world, eth) >= NOW + 600);
@@ -146,7 +156,7 @@ describe.each(subjects)('$name', (subject) => {
         return;
       }
       // A group that could not be written takes with it what was only accepted.
-      for (const epoch of accepted) world.buckets.get(btc)?.delete(epoch);
+      for (const epoch of accepted) world.store.remove(btc, epoch);
       lost = accepted.length;
       throw new Error('the disk is full');
     };
@@ -250,7 +260,7 @@ describe.each(subjects)('$name', (subject) => {
   });
 });
 
-function openSocket(world: FakeWorld): FakeSocket | undefined {
+function openSocket(world: FakeKernel): FakeSocket | undefined {
   return world.sockets.findLast((socket) => socket.isOpen);
 }
 

@@ -5,7 +5,7 @@
 
 import fc from 'fast-check';
 import { describe, test } from 'vitest';
-import { FakeWorld } from '../support/fake-context.ts';
+import { FakeKernel } from '../../plugins/testing/fake-kernel.ts';
 import { expectWhole, START, subjects, WORLD_NOW_MS } from '../support/feeder-subjects.ts';
 
 const RUNS = 12;
@@ -33,7 +33,7 @@ describe.each(subjects)('$name', (subject) => {
         fc.array(fault, { minLength: 1, maxLength: 6 }),
         fc.constantFrom(1, 30),
         async (faults, pace) => {
-          const world = new FakeWorld({ nowMs: WORLD_NOW_MS });
+          const world = new FakeKernel({ nowMs: WORLD_NOW_MS });
           const venue = subject.venue(world, { pace });
           const config = { ...subject.config, symbols: subject.symbols };
           const start = () =>

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type WebSocket as ServerSocket, WebSocketServer } from 'ws';
 import { FETCH_BYTES_MAX, FETCHES_MAX, SOCKET_CREDIT } from '../../kernel/base/limits.ts';
 import { type Broker, startBroker } from '../../kernel/supervisor/broker-thread.ts';
+import type { Denial } from '../../kernel/supervisor/denials.ts';
 import { type BrokerClient, brokerClient } from '../../workers/broker-client.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -42,19 +43,22 @@ let broker: Broker;
 let client: BrokerClient;
 let workers: Worker[];
 let onWorker: () => void;
+let onDenied: (denial: Denial) => void;
 
 beforeEach(async () => {
   venue = new Venue();
   host = await venue.start();
   workers = [];
   onWorker = () => {};
+  onDenied = () => {};
   broker = startBroker({
+    onDenied: (denial) => onDenied(denial),
     onWorker: (worker) => {
       workers.push(worker);
       onWorker();
     },
   });
-  client = brokerClient(broker.register('feeder', [host]), 'feeder');
+  client = brokerClient(broker.register('feeder', [host], 1), 'feeder');
 });
 
 afterEach(async () => {
@@ -110,6 +114,22 @@ describe('fetch', () => {
     expect(message).toContain(`allowed: ${host}`);
   });
 
+  test('what was refused is told to the kernel, gathered', async () => {
+    const told = new Promise<Denial>((resolve) => {
+      onDenied = resolve;
+    });
+    await Promise.allSettled([
+      ...Array.from({ length: 9 }, () => client.fetch('https://example.com/x')),
+      client.socket('wss://example.com/'),
+    ]);
+    expect(await told).toEqual({
+      plugin: 'feeder',
+      what: 'network',
+      detail: 'example.com:443',
+      count: 10,
+    });
+  });
+
   test('a redirect to a granted host is followed, one to another host is refused', async () => {
     venue.handler = (request, response) => {
       const targets: Record<string, string> = { '/near': '/end', '/far': 'http://127.0.0.1:9/' };
@@ -131,8 +151,8 @@ describe('fetch', () => {
   });
 
   test('a refused connection says so, and no secret of the query is in the text', async () => {
-    broker.unregister('feeder');
-    client = brokerClient(broker.register('feeder', ['127.0.0.1:2']), 'feeder');
+    broker.unregister('feeder', 1);
+    client = brokerClient(broker.register('feeder', ['127.0.0.1:2'], 2), 'feeder');
     const asked = 'http://127.0.0.1:2/a?symbol=X&apiKey=hunter2&token=hunter3';
     const { code, message } = await rejection(client.fetch(asked));
     expect(code).toBe('MKTS_NET_FAILED');
@@ -201,6 +221,21 @@ describe('fetch', () => {
     expect(texts.filter((text) => text === 'held')).toHaveLength(FETCHES_MAX);
     expect(texts.filter((text) => text === 'late')).toHaveLength(3);
   });
+
+  test('a budget of requests of a plugin’s own holds in place of the general one', async () => {
+    client = brokerClient(broker.register('modest', [host], 1, 2), 'modest');
+    let underWay = 0;
+    let most = 0;
+    venue.handler = (_request, response) => {
+      most = Math.max(most, ++underWay);
+      setImmediate(() => {
+        underWay--;
+        response.end('ok');
+      });
+    };
+    await Promise.all(Array.from({ length: 12 }, () => client.fetch(`http://${host}/`)));
+    expect(most).toBe(2);
+  });
 });
 
 describe('socket', () => {
@@ -250,8 +285,8 @@ describe('socket', () => {
   });
 
   test('a socket that cannot open says why', async () => {
-    broker.unregister('feeder');
-    client = brokerClient(broker.register('feeder', ['127.0.0.1:2']), 'feeder');
+    broker.unregister('feeder', 1);
+    client = brokerClient(broker.register('feeder', ['127.0.0.1:2'], 2), 'feeder');
     expect((await rejection(client.socket('ws://127.0.0.1:2/x'))).message).toContain(
       'ECONNREFUSED',
     );
@@ -312,7 +347,7 @@ describe('life', () => {
     const accepted = venue.nextSocket();
     const socket = await client.socket(`ws://${host}/`);
     const closed = once(await accepted, 'close');
-    broker.unregister('feeder');
+    broker.unregister('feeder', 1);
     expect((await closed)[0]).toBe(1000);
     expect(await rejection(socket[Symbol.asyncIterator]().next())).toMatchObject({
       code: 'MKTS_NET_FAILED',

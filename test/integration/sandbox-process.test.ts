@@ -10,7 +10,7 @@ import Module from 'node:module';
 import { parentPort } from 'node:worker_threads';
 import { sealRealm } from './workers/sandbox.ts';
 
-sealRealm({ plugin: 'probe', onConsole: () => {} });
+sealRealm({ plugin: 'probe', onConsole: () => {}, builtins: new Map(), onDenied: () => {} });
 const attempts = {
   kill: () => process.kill(process.pid, 0),
   _kill: () => process._kill(process.pid, 0),

@@ -6,6 +6,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { encodeState, encodeTexts } from '../../kernel/base/state-entry.ts';
 import { realFilesystem } from '../../kernel/storage/filesystem.ts';
 import {
   type EntryTarget,
@@ -46,6 +47,19 @@ const entry: fc.Arbitrary<GroupEntry> = fc.oneof(
       })),
   },
   {
+    weight: 2,
+    arbitrary: fc
+      .record({
+        origin: fc.integer({ min: 1, max: 4 }),
+        name: fc.string({ minLength: 1, maxLength: 20, unit: 'grapheme' }),
+        json: fc.option(fc.json(), { nil: undefined }),
+      })
+      .map(({ origin, name, json }) => ({
+        origin,
+        raw: (target: EntryTarget) => encodeState(target, origin, encodeTexts({ name, json })),
+      })),
+  },
+  {
     weight: 1,
     arbitrary: fc.integer({ min: 1, max: 12 }).map((bucket) => ({
       raw: (target: EntryTarget) => encodeDestroy(target, bucketOf(bucket).path),
@@ -62,6 +76,7 @@ function contentsOf(log: LogContents): string[] {
   return [...log.groups].map(({ sequence, entries }) => {
     const texts = entries.map((found) => {
       if (found.kind === 'destroy') return `destroy ${found.path}`;
+      if (found.kind === 'state') return `state ${found.plugin} ${JSON.stringify(found.change)}`;
       const { path } = found.bucket.key;
       if (found.kind === 'create-year') return `create ${path} ${found.year}`;
       const { bytes, view, offset } = found.block;

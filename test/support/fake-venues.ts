@@ -4,7 +4,8 @@
  * faster than the world's.
  */
 
-import type { FakeAnswer, FakeSocket, FakeWorld } from './fake-context.ts';
+import type { FakeAnswer, FakeKernel } from '../../plugins/testing/fake-kernel.ts';
+import type { FakeSocket } from '../../plugins/testing/fake-socket.ts';
 
 export interface VenueOptions {
   /** Venue time when the world began, Unix seconds. */
@@ -41,7 +42,7 @@ export function barAt(epoch: number): VenueBar {
 
 /** What both have in common: time, bars, and failures to be told of. */
 export class FakeVenue {
-  readonly world: FakeWorld;
+  readonly world: FakeKernel;
   readonly options: VenueOptions;
   /** Answers in place of the venue, as long as it returns something. */
   interfere: (url: URL) => FakeAnswer | Error | undefined = () => undefined;
@@ -49,7 +50,7 @@ export class FakeVenue {
   isStreamDeaf = false;
   readonly #beganMs: number;
 
-  constructor(world: FakeWorld, options: VenueOptions) {
+  constructor(world: FakeKernel, options: VenueOptions) {
     this.world = world;
     this.options = options;
     this.#beganMs = world.clock.now();

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import binancefeeder from '../../plugins/binancefeeder/plugin.ts';
 import gdaxfeeder from '../../plugins/gdaxfeeder/plugin.ts';
 import type { BgWorker } from '../../plugins/sdk.ts';
-import type { FakeWorld } from './fake-context.ts';
+import type { FakeKernel } from '../../plugins/testing/fake-kernel.ts';
 import { barAt, FakeBinance, FakeCoinbase, type FakeVenue } from './fake-venues.ts';
 
 /** 2026-11-23 15:02:30Z, and a minute's open an hour and a half before. */
@@ -21,7 +21,7 @@ export interface Subject {
   /** A symbol the venue does not have, in the same form. */
   readonly unknown: string;
   readonly keys: readonly [string, string];
-  venue(world: FakeWorld, options: { pace?: number; listedSeconds?: number }): FakeVenue;
+  venue(world: FakeKernel, options: { pace?: number; listedSeconds?: number }): FakeVenue;
 }
 
 const binance = {
@@ -49,7 +49,7 @@ export const subjects: readonly Subject[] = [
 ] as unknown as readonly Subject[];
 
 /** Every minute of [from, to] is there, as the venue has it, and nothing else. */
-export function expectWhole(world: FakeWorld, key: string, from: number, to: number): void {
+export function expectWhole(world: FakeKernel, key: string, from: number, to: number): void {
   const expected = [];
   for (let epoch = from; epoch <= to; epoch += 60) expected.push(barAt(epoch));
   const rows = world.rows(key).map(({ Epoch, Open, High, Low, Close, Volume }) => ({

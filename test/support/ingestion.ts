@@ -1,7 +1,7 @@
 /** The way of a record without a server: store, log and committer over a temporary directory. */
 
 import { onTestFinished } from 'vitest';
-import type { PluginError } from '../../kernel/base/errors.ts';
+import type { MktsError } from '../../kernel/base/errors.ts';
 import { encodeRowBlock, rowBlockBytes } from '../../kernel/base/row-block.ts';
 import { type BucketSchema, EPOCH_SHAPE } from '../../kernel/base/schema.ts';
 import { parseTimeBucketKey } from '../../kernel/base/time-bucket-key.ts';
@@ -10,6 +10,7 @@ import { Committer } from '../../kernel/ingest/committer.ts';
 import { Drain, type RingSource, type Series } from '../../kernel/ingest/drain.ts';
 import { Ingest } from '../../kernel/ingest/ingest.ts';
 import { logDefinitions, Origins } from '../../kernel/ingest/origins.ts';
+import { PluginStates } from '../../kernel/ingest/plugin-states.ts';
 import { Watermarks } from '../../kernel/ingest/watermarks.ts';
 import { Catalog } from '../../kernel/storage/catalog.ts';
 import { realFilesystem } from '../../kernel/storage/filesystem.ts';
@@ -26,12 +27,13 @@ export interface Ingestion {
   readonly committer: Committer;
   readonly ingest: Ingest;
   readonly drain: Drain;
+  readonly states: PluginStates;
   readonly fatal: Error[];
   /** A plugin's ring the drain reads; `refused` is what it made of it. */
   tap(series: readonly Series[]): {
     writer: RingWriter;
     reader: RingReader;
-    refused: PluginError[];
+    refused: MktsError[];
   };
 }
 
@@ -60,11 +62,13 @@ export async function startIngestion(
   });
   const watermarks = new Watermarks(0n);
   const fatal: Error[] = [];
+  const states = new PluginStates({ recovered: new Map(), bytesMaxOf: () => 4096 });
   const committer: Committer = new Committer({
     wal,
     catalog,
     watermarks,
     durability: 'fsync',
+    onState: (originId, change) => states.apply(origins.get(originId).name, change),
     onApplied: () => undefined,
     onRoom: () => ingest.onRoom(),
     onFatal: (error) => fatal.push(error),
@@ -75,6 +79,7 @@ export async function startIngestion(
     catalog,
     committer,
     doorbell,
+    states,
     isDestroying: (path) => ingest.isDestroying(path),
     pendingLogBytes: () => wal.pendingBytes,
   });
@@ -91,10 +96,11 @@ export async function startIngestion(
     committer,
     ingest,
     drain,
+    states,
     fatal,
     tap(series) {
       const shared = createRing(1024 * 1024);
-      const refused: PluginError[] = [];
+      const refused: MktsError[] = [];
       const reader = new RingReader(shared, 'test');
       const source: RingSource = {
         plugin: 'test',
@@ -102,6 +108,7 @@ export async function startIngestion(
         reader,
         series: (id) => series[id],
         onInvalid: (error) => refused.push(error),
+        onRefused: (error) => refused.push(error),
       };
       drain.add(source);
       return { writer: new RingWriter(shared, () => doorbell.ring()), reader, refused };

@@ -60,7 +60,7 @@ export type GroupEntry =
       readonly origin?: number;
       readonly rows: readonly (readonly number[])[];
     }
-  | { readonly raw: RawEntry; readonly bucket?: number };
+  | { readonly raw: RawEntry; readonly bucket?: number; readonly origin?: number };
 
 /** A group as the ingest would hand it to the log. */
 export function groupOf(...entries: readonly GroupEntry[]): WalGroup {
@@ -77,6 +77,7 @@ export function groupOf(...entries: readonly GroupEntry[]): WalGroup {
   for (const entry of entries) {
     if (entry.bucket !== undefined) buckets.add(entry.bucket);
     if ('raw' in entry) {
+      if (entry.origin !== undefined) origins.add(entry.origin);
       at += entry.raw({ view, bytes, offset: at });
       continue;
     }

@@ -9,6 +9,8 @@ import { FLOAT64 } from '../../kernel/base/element-type.ts';
 import { RequestError } from '../../kernel/base/errors.ts';
 import { decodeRowBlock, ROW_BLOCK_HEADER_BYTES } from '../../kernel/base/row-block.ts';
 import { type BucketSchema, EPOCH_SHAPE, sameSchema } from '../../kernel/base/schema.ts';
+import { rowBlockOffsets } from '../../kernel/base/state-entry.ts';
+import type { Denial } from '../../kernel/supervisor/denials.ts';
 import type { PluginEntry, PluginFeed } from '../../kernel/supervisor/plugin-entry.ts';
 import type { PluginState } from '../../kernel/supervisor/plugin-state.ts';
 import { Supervisor, type SupervisorOptions } from '../../kernel/supervisor/supervisor.ts';
@@ -21,6 +23,8 @@ export interface HarnessPlugin {
   /** Body of the module: assigns `module.exports`. */
   readonly code: string;
   readonly config?: unknown;
+  /** Other keys of its entry. */
+  readonly entry?: Partial<PluginEntry>;
 }
 
 export interface HarnessLine {
@@ -58,10 +62,12 @@ export class PluginHarness {
   readonly metrics: (PlainMetric & { readonly plugin: string })[] = [];
   /** Rows by 'plugin key', as drained. */
   readonly rows: Map<string, { epoch: number; values: (number | bigint)[] }[]> = new Map();
+  /** By plugin: what a build gives. Another text is another version. */
+  readonly code: Map<string, string>;
   readonly grants: Map<string, readonly string[]> = new Map();
+  readonly denials: Denial[] = [];
   readonly doorbell: Doorbell = new Doorbell();
   readonly #feeds = new Set<PluginFeed>();
-  readonly #gone = new Set<PluginFeed>();
   readonly #buckets = new Map<string, { readonly id: number; readonly schema: BucketSchema }>();
   readonly #watchers = new Set<() => void>();
   #draining: Promise<void> | undefined;
@@ -74,18 +80,23 @@ export class PluginHarness {
         this.lines.push({ level, message, fields });
         this.#changed();
       };
+    this.code = new Map(plugins.map(({ name, code }) => [name, code]));
     this.supervisor = new Supervisor({
       entries: plugins.map(entryOf),
-      bundle: async ({ name }) => ({
-        code: plugins.find((plugin) => plugin.name === name)?.code ?? '',
-        filename: `${name}.js`,
-      }),
+      bundle: async ({ name }) => {
+        const code = this.code.get(name) ?? '';
+        return { code, filename: `${name}.js`, hash: code, inputs: [] };
+      },
       kernel: () => ({
         openBucket: (key, schema) => this.#openBucket(key.path, schema),
         query: async ({ key }) => this.#stored(key.path),
         lastRow: (key) => this.#stored(key.path, 1),
         metric: (plugin, metric) => {
           this.metrics.push({ ...metric, plugin });
+          this.#changed();
+        },
+        denied: (denial) => {
+          this.denials.push(denial);
           this.#changed();
         },
       }),
@@ -99,8 +110,13 @@ export class PluginHarness {
       doorbell: this.doorbell,
       timezone: 'UTC',
       log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
-      onRing: (feed) => this.#feeds.add(feed),
-      onGone: (feed) => this.#gone.add(feed),
+      onRing: (feed) => {
+        this.#feeds.add(feed);
+      },
+      onGone: async (feed) => {
+        this.#drainFeed(feed);
+        this.#feeds.delete(feed);
+      },
       onState: (plugin, state) => {
         this.states.push({ plugin, state });
         this.#changed();
@@ -208,23 +224,23 @@ export class PluginHarness {
       for (let frame = feed.ring.peek(); frame !== undefined; frame = feed.ring.peek()) {
         const copy = feed.ring.data.slice(frame.offset, frame.offset + frame.bytes);
         const cursor = feed.ring.consume();
-        this.#take(feed, copy);
+        for (const offset of rowBlockOffsets(new DataView(copy.buffer)))
+          this.#take(feed, copy, offset);
         feed.ring.markCommitted(cursor);
       }
-      if (this.#gone.has(feed)) this.#feeds.delete(feed);
     } catch (cause) {
       this.#feeds.delete(feed);
       this.supervisor.reject(feed, cause as Error);
     }
   }
 
-  #take(feed: PluginFeed, block: Uint8Array<ArrayBuffer>): void {
+  #take(feed: PluginFeed, block: Uint8Array<ArrayBuffer>, offset: number): void {
     const view = new DataView(block.buffer);
-    const target = feed.series(view.getUint32(8, true));
+    const target = feed.series(view.getUint32(offset + 8, true));
     if (target === undefined) throw new Error('a frame of a series that was never opened');
-    const rowCount = view.getUint32(12, true);
+    const rowCount = view.getUint32(offset + 12, true);
     if (block.byteLength < ROW_BLOCK_HEADER_BYTES) throw new Error('a frame is too short');
-    const [epochs, ...columns] = decodeRowBlock(block.buffer, 0, target.schema, rowCount);
+    const [epochs, ...columns] = decodeRowBlock(block.buffer, offset, target.schema, rowCount);
     const id = `${feed.plugin} ${target.key.path}`;
     const rows = this.rows.get(id) ?? [];
     this.rows.set(id, rows);
@@ -236,12 +252,13 @@ export class PluginHarness {
   }
 }
 
-function entryOf({ name, kind = 'bgworker', config }: HarnessPlugin): PluginEntry {
+function entryOf({ name, kind = 'bgworker', config, entry }: HarnessPlugin): PluginEntry {
   return {
     name,
     kind,
     module: `${name}.so`,
     config,
     locate: (path) => `mkts.yml:1:${path.length + 1}`,
+    ...entry,
   };
 }

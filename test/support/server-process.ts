@@ -1,5 +1,6 @@
 /**
  * A real server in a process of its own, for tests that kill it: `mkts start` on a free port.
+ * Without a watchdog, unless asked for: what is killed is then the kernel.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -14,6 +15,14 @@ export interface LogLine {
   readonly level: string;
   readonly msg: string;
   readonly [field: string]: unknown;
+}
+
+export interface ServerProcessOptions {
+  readonly verify?: boolean;
+  /** Start it as a user does, with a watchdog, which is then what is stopped and killed. */
+  readonly watchdog?: boolean;
+  /** In a process group of its own, as a terminal has one: `-pid` signals all of it. */
+  readonly group?: boolean;
 }
 
 export class ServerProcess {
@@ -44,13 +53,14 @@ export class ServerProcess {
   static async start(
     directory: string,
     config: Record<string, unknown>,
-    { verify = true }: { readonly verify?: boolean } = {},
+    { verify = true, watchdog = false, group = false }: ServerProcessOptions = {},
   ): Promise<ServerProcess> {
     const path = join(directory, 'mkts.yml');
     // JSON is YAML.
     writeFileSync(path, JSON.stringify({ listen_port: 0, log_format: 'json', ...config }, null, 2));
     const command = [process.execPath, MAIN, 'start', '--config', path];
-    return ServerProcess.run(directory, command, { MKTS_VERIFY: verify ? '1' : '' });
+    if (!watchdog) command.push('--no-watchdog');
+    return ServerProcess.run(directory, command, { MKTS_VERIFY: verify ? '1' : '' }, group);
   }
 
   /** Starts `command`, which starts a server in `directory`, and waits until it listens. */
@@ -58,9 +68,11 @@ export class ServerProcess {
     directory: string,
     [program = '', ...args]: readonly string[],
     environment: Readonly<Record<string, string>> = {},
+    group: boolean = false,
   ): Promise<ServerProcess> {
     const child = spawn(program, args, {
       cwd: directory,
+      detached: group,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
     });
@@ -111,6 +123,11 @@ export class ServerProcess {
   /** SIGTERM; returns the exit code. */
   async stop(): Promise<number | null> {
     this.#child.kill('SIGTERM');
+    return this.ended();
+  }
+
+  /** Waits for its end, and that of all it started; returns the exit code. */
+  async ended(): Promise<number | null> {
     await this.#end();
     return this.#ended?.code ?? null;
   }

@@ -53,7 +53,10 @@ test('the sample that init writes loads without a warning', () => {
 test('the sample loads with its examples switched on', () => {
   const sample = readFileSync(join(import.meta.dirname, '../../../config/mkts.yml'), 'utf8');
   const switchedOn = sample.replace(/^# (?=[a-z_]+:( |$)| {2})/gm, '');
-  const config = load(switchedOn, { MY_FEEDER_KEY: 'abcdefgh' });
+  const config = load(switchedOn, {
+    MY_FEEDER_KEY: 'abcdefgh',
+    MKTS_ADMIN_TOKEN: 'a-token-of-some-length',
+  });
   expect(config.warnings).toEqual([]);
   expect(config.plugins.map(({ name }) => name)).toEqual([
     'ondiskagg',
@@ -199,6 +202,17 @@ test('the plugin directory is relative to mkts.yml, the data to the working dire
   const path = temporaryFile('mkts.yml', `${BASE}plugin_dir: mine\n`);
   expect(loadConfig(path).pluginDirectory).toBe(join(dirname(path), 'mine'));
   expect(loadConfig(path).rootDirectory).toBe(join(process.cwd(), 'data'));
+});
+
+test('the token of the admin API may be a reference, is a secret, and cannot be short', () => {
+  const token = 'a-token-of-some-length';
+  const config = load(`${BASE}admin_token: \${TOKEN}\n`, { TOKEN: token });
+  expect(config.adminToken).toBe(token);
+  expect(config.secrets).toEqual([token]);
+  expect(JSON.stringify(printableConfig(config))).not.toContain(token);
+  expect(load(BASE).adminToken).toBeUndefined();
+  expect(problems(`${BASE}admin_token: short\n`)[0]).toContain('at least 16 characters');
+  expect(problems(`${BASE}admin_token: \${TOKEN}\n`)[0]).toContain('TOKEN is not set');
 });
 
 test('what is printed of it has no secrets', () => {

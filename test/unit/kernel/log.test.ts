@@ -94,6 +94,20 @@ test('secrets are hidden wherever they are: message, field, nested, error', () =
   expect(lines.join('')).toContain('***');
 });
 
+test('a line with a number that is a secret is JSON still', () => {
+  const { log, last } = recordedLog();
+  log.hide(['12345678', 'a "quoted" secret']);
+  log.info({ pin: 12345678, inner: { at: 9123456780 }, text: 'a "quoted" secret' }, '12345678');
+  expect(last()).toMatchObject({ msg: '***', pin: '***', inner: { at: '9***0' }, text: '***' });
+  expect(log.masked('it is 12345678')).toBe('it is ***');
+});
+
+test('a line can be written whatever the level', () => {
+  const { log, last } = recordedLog('error');
+  log.write('debug', { plugin: 'a' }, 'asked for');
+  expect(last()).toMatchObject({ level: 'debug', plugin: 'a', msg: 'asked for' });
+});
+
 test('a field named like a key of the line does not make it a second time', () => {
   const { log, lines, last } = recordedLog();
   log.info({ level: 3, msg: 'mine', at: 5n }, 'the message');

@@ -34,6 +34,7 @@ test('log lines of a turn go together; fields are data; past the rate they are c
     async (lines, dropped) => {
       sent.push({ lines, dropped });
     },
+    200,
     () => 0,
   );
   const cycle: Record<string, unknown> = {};

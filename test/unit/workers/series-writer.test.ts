@@ -1,22 +1,33 @@
 import { describe, expect, test } from 'vitest';
 import { FLOAT32, FLOAT64, INT64 } from '../../../kernel/base/element-type.ts';
 import { RequestError } from '../../../kernel/base/errors.ts';
+import { FRAME_BYTES_MAX } from '../../../kernel/base/limits.ts';
 import { decodeRowBlock } from '../../../kernel/base/row-block.ts';
 import { type BucketSchema, toPlainSchema } from '../../../kernel/base/schema.ts';
+import {
+  decodeState,
+  ENVELOPE_KIND,
+  rowBlockOffsets,
+  STATE_KIND,
+} from '../../../kernel/base/state-entry.ts';
+import { KeptState } from '../../../workers/kept-state.ts';
 import { createRing, RingReader, RingWriter } from '../../../workers/ring.ts';
-import { SeriesWriter } from '../../../workers/series-writer.ts';
+import { type OpenSeries, SeriesWriter } from '../../../workers/series-writer.ts';
 
-function setUp(options: { capacity?: number; schema?: BucketSchema } = {}) {
+function setUp(options: { capacity?: number; schema?: BucketSchema; stateBytesMax?: number } = {}) {
   const shared = createRing(options.capacity);
   const reader = new RingReader(shared, 'test');
   const opened: string[] = [];
   const schemas: BucketSchema[] = [];
-  const writer = new SeriesWriter(new RingWriter(shared, () => {}), async (key, plain) => {
+  const state = new KeptState('test');
+  state.reset({ entries: [], bytesMax: options.stateBytesMax ?? 4096 });
+  const open: OpenSeries = async (key, plain) => {
     opened.push(key);
     if (key === 'bad') throw new RequestError('MKTS_KEY_INVALID', { key });
     const schema = options.schema === undefined ? plain : toPlainSchema(options.schema);
     return { seriesId: opened.length - 1, schema };
-  });
+  };
+  const writer = new SeriesWriter(new RingWriter(shared, () => {}), open, state);
   const read = (schema: BucketSchema): (number | bigint)[][] => {
     const rows: (number | bigint)[][] = [];
     for (let frame = reader.peek(); frame !== undefined; frame = reader.peek()) {
@@ -28,7 +39,7 @@ function setUp(options: { capacity?: number; schema?: BucketSchema } = {}) {
     }
     return rows;
   };
-  return { writer, reader, opened, schemas, read };
+  return { writer, reader, state, opened, schemas, read };
 }
 
 const CLOSE: BucketSchema = { recordType: 'fixed', columns: [{ name: 'Close', type: FLOAT64 }] };
@@ -134,5 +145,129 @@ describe('SeriesWriter', () => {
       { variable: true },
     );
     expect(read({ ...CLOSE, recordType: 'variable' })).toEqual([[61n, 1, 500_000_000]]);
+  });
+});
+
+describe('a call that is one piece', () => {
+  /** The entries of each envelope: row values by series, and changes of state. */
+  function readEnvelopes(reader: RingReader): unknown[][] {
+    const frames: unknown[][] = [];
+    for (let frame = reader.peek(); frame !== undefined; frame = reader.peek()) {
+      const bytes = reader.data.slice(frame.offset, frame.offset + frame.bytes);
+      const view = new DataView(bytes.buffer);
+      expect(view.getUint16(4, true)).toBe(ENVELOPE_KIND);
+      const entries: unknown[] = [];
+      for (let at = 8; at < bytes.length; at += view.getUint32(at, true)) {
+        const rowCount = view.getUint32(at + 12, true);
+        if (view.getUint16(at + 4, true) === STATE_KIND) {
+          const { name, json } = decodeState({ view, bytes }, at) ?? {};
+          entries.push([name, json]);
+        } else {
+          const columns = decodeRowBlock(bytes.buffer as ArrayBuffer, at, CLOSE, rowCount);
+          entries.push([view.getUint32(at + 8, true), ...(columns[1]?.data ?? [])]);
+        }
+      }
+      expect(entries).toHaveLength(view.getUint16(6, true));
+      frames.push(entries);
+      reader.markCommitted(reader.consume());
+    }
+    return frames;
+  }
+
+  test('rows of several keys and state are one frame, and state is there once it is accepted', async () => {
+    const { writer, reader, state, opened } = setUp();
+    const rows = (close: number) => ({ Epoch: [60], Close: [close] });
+    const first = writer.writeAll(
+      [
+        { key: 'A/1Min/X', rows: rows(1) },
+        { key: 'B/1Min/X', rows: rows(2) },
+        { key: 'A/1Min/X', rows: rows(3) },
+      ],
+      { state: { cursor: 3 } },
+    );
+    // Not before it is accepted: the series are still to be opened.
+    expect(state.get('cursor')).toBeUndefined();
+    await first;
+    expect(state.get('cursor')).toBe(3);
+    await writer.write('B/1Min/X', rows(4), { state: { cursor: 4, old: undefined } });
+    await writer.writeAll([], { state: { done: true } });
+    await writer.writeAll([{ key: 'A/1Min/X', rows: { Epoch: [], Close: [] } }]);
+    expect(opened).toEqual(['A/1Min/X', 'B/1Min/X']);
+    expect(readEnvelopes(reader)).toEqual([
+      [
+        [0, 1],
+        [1, 2],
+        [0, 3],
+        ['cursor', '3'],
+      ],
+      [
+        [1, 4],
+        ['cursor', '4'],
+        ['old', undefined],
+      ],
+      [['done', 'true']],
+    ]);
+  });
+
+  test('what is wrong with a part refuses all of it, and sets no state', async () => {
+    const { writer, reader, state } = setUp({ schema: CLOSE });
+    const good = { key: 'A/1Min/X', rows: { Epoch: [60], Close: [1] } };
+    for (const [bad, code] of [
+      [{ key: 'bad', rows: good.rows }, 'MKTS_KEY_INVALID'],
+      [{ key: 'B/1Min/X', rows: { Epoch: [60], Price: [1] } }, 'MKTS_COLUMN_MISMATCH'],
+      [{ key: 'B/1Min/X', rows: { Epoch: [60], Close: [1, 2] } }, 'MKTS_DATASET_INVALID'],
+    ] as const)
+      await expect(writer.writeAll([good, bad], { state: { a: 1 } })).rejects.toMatchObject({
+        code,
+      });
+    await expect(writer.writeAll([good], { state: { a: 'x'.repeat(5000) } })).rejects.toMatchObject(
+      { code: 'MKTS_BUDGET' },
+    );
+    expect(state.get('a')).toBeUndefined();
+    expect(readEnvelopes(reader)).toEqual([]);
+  });
+
+  test('one that does not fit a frame is refused with its size; to the byte it fits', async () => {
+    const { writer, reader } = setUp({ stateBytesMax: 1 << 20 });
+    // 8 envelope, 16 state, 1 name, 2 quotes.
+    const room = FRAME_BYTES_MAX - 27;
+    await expect(writer.writeAll([], { state: { a: 'x'.repeat(room + 1) } })).rejects.toMatchObject(
+      {
+        code: 'MKTS_WRITE_TOO_LARGE',
+        fields: { bytes: FRAME_BYTES_MAX + 8, maxBytes: FRAME_BYTES_MAX },
+      },
+    );
+    await writer.writeAll([], { state: { a: 'x'.repeat(room) } });
+    expect(readEnvelopes(reader)).toHaveLength(1);
+  });
+
+  test('calls of both kinds are accepted in the order in which they were made', async () => {
+    const { writer, reader, state } = setUp({ capacity: 512 });
+    const calls = Array.from({ length: 40 }, (_, at) => {
+      const rows = { Epoch: [60 * at], Close: [at] };
+      if (at % 3 === 0) return writer.write('A/1Min/X', rows);
+      if (at % 3 === 1) return writer.write('A/1Min/X', rows, { state: { cursor: at } });
+      return writer.writeAll([{ key: 'A/1Min/X', rows }], { state: { cursor: at } });
+    });
+    const closes: number[] = [];
+    const cursors: string[] = [];
+    while (closes.length < calls.length) {
+      for (let frame = reader.peek(); frame !== undefined; frame = reader.peek()) {
+        const bytes = reader.data.slice(frame.offset, frame.offset + frame.bytes);
+        const view = new DataView(bytes.buffer);
+        for (const at of rowBlockOffsets(view)) {
+          const [, close] = decodeRowBlock(bytes.buffer as ArrayBuffer, at, CLOSE, 1);
+          closes.push(Number(close?.data[0]));
+          const next = at + view.getUint32(at, true);
+          if (at > 0) cursors.push(decodeState({ view, bytes }, next)?.json ?? '');
+        }
+        reader.markCommitted(reader.consume());
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(calls);
+    expect(closes).toEqual([...calls.keys()]);
+    expect(cursors).toEqual([...calls.keys()].filter((at) => at % 3 !== 0).map(String));
+    expect(state.get('cursor')).toBe(38);
   });
 });

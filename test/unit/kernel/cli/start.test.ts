@@ -40,6 +40,7 @@ function scene(settings: string = '') {
       done.resolve();
     },
     done: done.promise,
+    supervisor: new EventEmitter() as unknown as Kernel['supervisor'],
   };
   const started = Promise.withResolvers<void>();
   const options = {

@@ -54,7 +54,7 @@ test('rows for a bucket that was destroyed and made anew with other columns are 
   await ingest.create(SERIES.key, other, 2021);
   sendFrame(writer, 0, SERIES.schema, [JAN_1 + 60]);
   await expect.poll(() => refused.length).toBe(1);
-  expect(refused[0]?.message).toContain('other columns');
+  expect(refused[0]?.message).toContain('unable to match data columns');
   expect(catalog.bucket('AAPL/1Min/OHLCV')?.lastRow().rowCount).toBe(0);
 });
 

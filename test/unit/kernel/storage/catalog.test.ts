@@ -237,7 +237,11 @@ test('stray files and directories are reported or passed over, and stop nothing'
   writeFileSync(inRoot('A/1Min/X/2022.bin.new'), '');
   mkdirSync(inRoot('metadata.db'));
   mkdirSync(inRoot('empty'));
+  // What a power cut leaves of a bucket that was being made, or removed.
+  mkdirSync(inRoot('half/made'), { recursive: true });
+  writeFileSync(inRoot('half/made/category_name.new'), '');
   mkdirSync(inRoot('lost+found/x'), { recursive: true });
+  writeFileSync(inRoot('lost+found/x/2021.bin'), '');
   openAgain();
   expect(store.damage.map(({ code, fields }) => [code, fields.path])).toEqual(
     expect.arrayContaining([

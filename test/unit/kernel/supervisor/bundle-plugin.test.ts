@@ -126,6 +126,14 @@ test('a part of the server is refused: a plugin would run a copy of it', async (
   });
 });
 
+test('what is for tests is refused in a plugin', async () => {
+  const file = make({ 'mine.ts': "export { FakeKernel } from 'mkts/testing';" });
+  await expect(bundle(file)).rejects.toMatchObject({
+    code: 'MKTS_PLUGIN_IMPORT',
+    fields: { import: 'mkts/testing', file },
+  });
+});
+
 test('a mistake in a plugin is reported with file, line and column', async () => {
   const file = make({ 'mine.ts': 'export default {};\nconst a = ;\n' });
   await expect(bundle(file)).rejects.toMatchObject({

@@ -2,6 +2,7 @@
 
 import { beforeEach, expect, test } from 'vitest';
 import {
+  type MemoryLook,
   type MemorySuspect,
   ProcessMemoryWatch,
 } from '../../../../kernel/supervisor/process-memory-watch.ts';
@@ -12,8 +13,13 @@ const LIMIT_MB = 256;
 let rssMb = 500;
 let poll: (() => void) | undefined;
 
+let lastLook: MemoryLook | undefined;
+
 function watch(): ProcessMemoryWatch {
   return new ProcessMemoryWatch({
+    onLook: (look) => {
+      lastLook = look;
+    },
     rssBytes: () => rssMb * MIB,
     repeat: (task) => {
       poll = task;
@@ -25,6 +31,7 @@ function watch(): ProcessMemoryWatch {
 }
 
 class Suspect implements MemorySuspect {
+  readonly plugin = 'suspect';
   readonly limitMb = LIMIT_MB;
   readonly blamedFor: number[] = [];
   asked = 0;
@@ -37,6 +44,7 @@ class Suspect implements MemorySuspect {
     if (this.isAlive) this.beats++;
     return this.beats;
   };
+  readonly memoryMb = (): number => this.usedMb ?? 0;
   readonly measure = (): Promise<number> => {
     this.asked++;
     return this.usedMb === undefined ? new Promise(() => {}) : Promise.resolve(this.usedMb);
@@ -61,11 +69,12 @@ test('nothing is polled while no plugin runs, and nobody is asked while the proc
   const memory = watch();
   expect(poll).toBeUndefined();
   const suspect = new Suspect();
-  const leave = memory.add(suspect);
+  const place = memory.add(suspect);
   rssMb += 60;
   await polls(50);
   expect(suspect.asked).toBe(0);
-  leave();
+  place.leave();
+  place.gone();
   expect(poll).toBeUndefined();
 });
 
@@ -133,4 +142,25 @@ test('a worker that is gone is cleared', async () => {
   rssMb += 1000;
   await polls(50);
   expect(gone.blamedFor).toEqual([]);
+});
+
+test('one that was told to end is seen until it has, with what the process grew by since', async () => {
+  const memory = watch();
+  const [good, mute] = [new Suspect(), new Suspect()];
+  mute.isAlive = false;
+  mute.usedMb = undefined;
+  memory.add(good);
+  const place = memory.add(mute);
+  rssMb += 300;
+  await polls(20);
+  expect(mute.blamedFor).toHaveLength(1);
+  // It hangs in native code, which goes on taking memory; the level is called calm all the same.
+  rssMb += 1000;
+  await polls(20);
+  expect(lastLook?.growthMb).toBe(1300);
+  expect(lastLook?.workers.map(({ isEnding }) => isEnding)).toEqual([false, true]);
+  expect(lastLook?.workers[1]?.silentMs).toBeGreaterThan(500);
+  place.gone();
+  expect(lastLook).toMatchObject({ growthMb: 0, workers: [{ isEnding: false }] });
+  expect(mute.blamedFor).toHaveLength(1);
 });

@@ -381,3 +381,84 @@ test('a stop does not wait for a trigger that does not run', async () => {
   await trigger.fail();
   expect(await stopped).toBe(2);
 });
+
+test('a trigger that comes is told of what is applied from then on', () => {
+  const first = new FakeTrigger('first');
+  const { dispatcher, turn } = dispatcherOf(first);
+  dispatcher.applied(A, 0, 60, CLIENT);
+  const late = new FakeTrigger('late', '*/1Min/*');
+  expect(dispatcher.has('late')).toBe(false);
+  dispatcher.add(late);
+  expect(dispatcher.has('late')).toBe(true);
+  dispatcher.applied(B, 0, 60, CLIENT);
+  turn();
+  expect(late.batches).toEqual([]); // It does not run yet.
+  dispatcher.resume('late');
+  turn();
+  expect(late.batches).toEqual([{ key: B, ranges: [{ from: 0, to: 60 }] }]);
+  expect(first.batches.map(({ key }) => key)).toEqual([A, B]);
+  expect(dispatcher.stats.map(({ name }) => name)).toEqual(['first', 'late']);
+});
+
+test('a trigger that goes is told of nothing more, is owed nothing, and holds up no stop', async () => {
+  const stays = new FakeTrigger('stays');
+  const goes = new FakeTrigger('goes', '*/*/*', 1);
+  const { dispatcher, turn } = dispatcherOf(stays, goes);
+  dispatcher.applied(A, 0, 0, CLIENT);
+  dispatcher.applied(B, 0, 0, CLIENT);
+  turn();
+  const stopped = dispatcher.stop(new AbortController().signal);
+  expect(dispatcher.remove('goes')).toBe(2); // A in flight, B waiting.
+  expect(dispatcher.owed().every(({ trigger }) => trigger === 'stays')).toBe(true);
+  await goes.end();
+  dispatcher.applied(A, 60, 60, CLIENT);
+  turn();
+  expect(goes.batches).toHaveLength(1);
+  for (let fires = 0; fires < 3; fires++) await stays.end();
+  expect(await stopped).toBe(0);
+  expect(dispatcher.owe({ trigger: 'goes', key: A, ranges: [{ from: 0, to: 0 }] })).toBe(false);
+});
+
+test('a stop that waits only for a trigger that goes is over', async () => {
+  const goes = new FakeTrigger('goes');
+  const { dispatcher, turn } = dispatcherOf(goes);
+  dispatcher.applied(A, 0, 0, CLIENT);
+  turn();
+  const stopped = dispatcher.stop(new AbortController().signal);
+  dispatcher.remove('goes');
+  expect(await stopped).toBe(0);
+  expect(dispatcher.hasTriggers).toBe(false);
+});
+
+test('a name that went can come again, and begins afresh', () => {
+  const before = new FakeTrigger('t');
+  const { dispatcher, turn } = dispatcherOf(before);
+  dispatcher.applied(A, 0, 0, CLIENT);
+  dispatcher.remove('t');
+  const after = new FakeTrigger('t');
+  dispatcher.add(after);
+  expect(() => dispatcher.add(after)).toThrow(/unique/);
+  dispatcher.resume('t');
+  dispatcher.applied(B, 0, 0, CLIENT);
+  turn();
+  expect(before.batches).toEqual([]);
+  expect(after.batches.map(({ key }) => key)).toEqual([B]);
+});
+
+test('another pattern holds for what is applied from then on; what is owed stays owed', async () => {
+  const trigger = new FakeTrigger('t', '*/1Min/*', 1);
+  const { dispatcher, turn } = dispatcherOf(trigger);
+  dispatcher.applied(A, 0, 0, CLIENT);
+  dispatcher.applied(B, 0, 0, CLIENT);
+  turn();
+  dispatcher.setMatcher('t', compilePattern('*/1D/*'));
+  dispatcher.applied(A, 60, 60, CLIENT);
+  dispatcher.applied('A/1D/OHLCV', 0, 0, CLIENT);
+  for (let fires = 0; fires < 3; fires++) await trigger.end();
+  turn();
+  expect(trigger.batches.map(({ key, ranges }) => [key, ranges[0]?.from])).toEqual([
+    [A, 0],
+    [B, 0],
+    ['A/1D/OHLCV', 0],
+  ]);
+});

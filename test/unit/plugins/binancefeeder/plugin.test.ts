@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { resolvePairs } from '../../../../plugins/binancefeeder/pairs.ts';
 import plugin from '../../../../plugins/binancefeeder/plugin.ts';
 import { BinanceVenue } from '../../../../plugins/binancefeeder/venue.ts';
-import { type FakeAnswer, FakeWorld } from '../../../support/fake-context.ts';
+import { type FakeAnswer, FakeKernel } from '../../../../plugins/testing/fake-kernel.ts';
 
 const KEY = 'binance_BTC-USDT/1Min/OHLCV';
 const DATE = { date: 'Mon, 23 Nov 2026 15:02:30 GMT' };
@@ -25,14 +25,14 @@ const ROWS = [
 const FIRST = { Epoch: 1795446000, Open: 98412.1, High: 98450, Low: 98400.55, Close: 98431.2 };
 const SECOND = { Epoch: 1795446060, Open: 98431.2, High: 98440, Low: 98388.88, Close: 98390.01 };
 
-function begin(answer: (url: URL) => FakeAnswer | Error): FakeWorld {
-  return new FakeWorld({
+function begin(answer: (url: URL) => FakeAnswer | Error): FakeKernel {
+  return new FakeKernel({
     nowMs: 1_795_446_150_000,
     fetch: (url) => (url.pathname.endsWith('exchangeInfo') ? INFO : answer(url)),
   });
 }
 
-const klinesOf = (world: FakeWorld): URL[] =>
+const klinesOf = (world: FakeKernel): URL[] =>
   world.requests.map(({ url }) => url).filter(({ pathname }) => pathname === '/api/v3/klines');
 
 describe('pages of klines', () => {
@@ -68,7 +68,7 @@ describe('pages of klines', () => {
 
   test('V7: a daily bar is stored under local midnight of its UTC date, and resumed there', async () => {
     const row = [1795132800000, '1', '2', '0.5', '1.5', '10'];
-    const world = new FakeWorld({
+    const world = new FakeKernel({
       nowMs: 1_795_446_150_000,
       timezone: 'America/New_York',
       fetch: (url) =>
@@ -144,7 +144,7 @@ describe('limits and refusals', () => {
 
   test('a region not served is told once, with what to do, and tried again hourly', async () => {
     let isDenied = true;
-    const world = new FakeWorld({
+    const world = new FakeKernel({
       nowMs: 1_795_446_150_000,
       fetch: (url) => {
         if (isDenied) return { status: 451, headers: DATE, body: { msg: 'restricted location' } };

@@ -8,8 +8,9 @@ import { utcLabels } from '../../../../plugins/feeder/labels.ts';
 import { formatPointInTime, parsePointInTime } from '../../../../plugins/feeder/point-in-time.ts';
 import { chooseTimeframe } from '../../../../plugins/feeder/timeframe.ts';
 import { VenueClock } from '../../../../plugins/feeder/venue-clock.ts';
+import { FakeClock } from '../../../../plugins/testing/fake-clock.ts';
+import { FakeKernel } from '../../../../plugins/testing/fake-kernel.ts';
 import { createSlots } from '../../../../workers/plugin-clock.ts';
-import { FakeClock, FakeWorld } from '../../../support/fake-context.ts';
 
 describe('points in time', () => {
   test.each([
@@ -46,7 +47,7 @@ describe('config keys without effect', () => {
     const known = ['symbols', 'query_start', 'base_url'];
     expect(nearestKey('querystart', known)).toBe('query_start');
     expect(nearestKey('zzz', known)).toBeUndefined();
-    const world = new FakeWorld({ nowMs: 0 });
+    const world = new FakeKernel({ nowMs: 0 });
     const { log } = world.context({}, new AbortController().signal);
     noticeKeys({ symbol: 1, gone: 2, symbols: 3 }, { known, obsolete: { gone: 'because' } }, log);
     expect(world.logLines.map(({ level, message }) => `${level}: ${message}`)).toEqual([
@@ -130,7 +131,7 @@ describe('labels', () => {
 
 describe('the gate of a host', () => {
   function gate(burst: number) {
-    const world = new FakeWorld({ nowMs: 0 });
+    const world = new FakeKernel({ nowMs: 0 });
     const controller = new AbortController();
     const { clock, metrics, signal } = world.context({}, controller.signal);
     const host = new HostGate({ clock, metrics, signal, tokensPerSecond: 2, burst });

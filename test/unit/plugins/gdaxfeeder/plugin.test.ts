@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import plugin from '../../../../plugins/gdaxfeeder/plugin.ts';
-import { type FakeAnswer, FakeWorld } from '../../../support/fake-context.ts';
+import { type FakeAnswer, FakeKernel } from '../../../../plugins/testing/fake-kernel.ts';
 import { FakeCoinbase } from '../../../support/fake-venues.ts';
 
 const KEY = 'gdax_BTC-USD/1Min/OHLCV';
@@ -21,8 +21,8 @@ const BAR = {
   Volume: 12.4821,
 };
 
-function begin(candles: (url: URL) => FakeAnswer | Error, date = DATE): FakeWorld {
-  return new FakeWorld({
+function begin(candles: (url: URL) => FakeAnswer | Error, date = DATE): FakeKernel {
+  return new FakeKernel({
     nowMs: NOW_MS,
     fetch: (url) =>
       url.pathname === '/time'
@@ -31,7 +31,7 @@ function begin(candles: (url: URL) => FakeAnswer | Error, date = DATE): FakeWorl
   });
 }
 
-const asked = (world: FakeWorld): URL[] =>
+const asked = (world: FakeKernel): URL[] =>
   world.requests.map(({ url }) => url).filter(({ pathname }) => pathname.endsWith('/candles'));
 
 describe('pages of candles', () => {
@@ -145,7 +145,7 @@ test('a restart with fill_empty goes on from a flat bar', async () => {
 });
 
 test.each([true, false])('a lull longer than a page, fill_empty %s', async (fillEmpty) => {
-  const world = new FakeWorld({ nowMs: NOW_MS });
+  const world = new FakeKernel({ nowMs: NOW_MS });
   const from = 1795446000 - 1_000 * 60;
   const isEmpty = (epoch: number): boolean => epoch > from && epoch < from + 700 * 60;
   new FakeCoinbase(world, { nowSeconds: NOW_MS / 1000, pace: 1, listedSeconds: from, isEmpty });

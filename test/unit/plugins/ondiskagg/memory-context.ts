@@ -90,6 +90,17 @@ export class MemoryContext<Config> implements Context<Config> {
     this.onWrite(key, from, to);
   }
 
+  deadLetter(): void {}
+
+  writeAll(): Promise<never> {
+    return Promise.reject(new Error('this trigger writes one key at a time'));
+  }
+  readonly secrets: Context<Config>['secrets'] = { get: () => undefined };
+  readonly state: Context<Config>['state'] = {
+    get: () => undefined,
+    set: () => Promise.reject(new Error('this trigger keeps no state')),
+  };
+
   async flush(): Promise<void> {
     this.flushCount++;
   }

@@ -1,0 +1,188 @@
+/**
+ * What an operator is told of a plugin: the answers of the admin API, which the command line prints
+ * and the flight recorder writes down. Plain data, all of it JSON. Types, and the words both sides
+ * of the API must agree on; who fills them in is kernel/plugin-operator.ts.
+ *
+ * Invariant: no value of a setting or a secret is in here, save through `maskSecrets`.
+ */
+
+/** From the least to the gravest: the order counts. */
+export const LINE_LEVELS = ['debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LineLevel = (typeof LINE_LEVELS)[number];
+
+/** One line of a plugin's log: its own, or the kernel's about it. */
+export interface JournalLine {
+  /** Grows by one with each line of this plugin: what is missing was dropped. */
+  readonly sequence: number;
+  /** ISO 8601, milliseconds, UTC. */
+  readonly time: string;
+  readonly level: LineLevel;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** A change of state. */
+export interface StateChange {
+  readonly time: string;
+  readonly state: string;
+  readonly generation: number;
+  readonly reason?: string | undefined;
+  readonly code?: string | undefined;
+}
+
+/** One second of a plugin's life. */
+export interface PluginSample {
+  readonly time: string;
+  readonly state: string;
+  readonly generation: number;
+  readonly memoryMb: number;
+  /** Of one core; undefined: not measured. */
+  readonly cpuPercent?: number | undefined;
+  readonly rowsPerSecond: number;
+  readonly logLinesPerSecond: number;
+  /** Handed over by the plugin and not yet taken. */
+  readonly ringUsedBytes: number;
+  readonly ringHighWaterBytes: number;
+  readonly rejectedFrames: number;
+}
+
+export interface LastError {
+  readonly time: string;
+  readonly code?: string | undefined;
+  readonly message: string;
+  readonly stack?: string | undefined;
+}
+
+/** How much of one bound is used. */
+export interface BudgetUse {
+  readonly budget: string;
+  readonly used: number | undefined;
+  /** Undefined: no bound. */
+  readonly limit: number | undefined;
+  readonly unit: string;
+}
+
+/** A line of `mkts plugin list`. */
+export interface PluginReport {
+  readonly name: string;
+  readonly kind: 'bgworker' | 'trigger';
+  readonly module: string;
+  /** As the plugin says of itself; undefined until it was loaded once. */
+  readonly version?: string | undefined;
+  readonly isolation: string;
+  readonly state: string;
+  /** False: somebody should look. A plugin that was stopped on request is healthy. */
+  readonly isHealthy: boolean;
+  /** Why it is in this state, or why its reload did not take effect. */
+  readonly reason?: string | undefined;
+  readonly code?: string | undefined;
+  /** When it came into this state. */
+  readonly since: string;
+  /** When its trouble began: that of a plugin that fails again and again with its first failure. */
+  readonly wrongSince?: string | undefined;
+  readonly stateSeconds: number;
+  readonly generation: number;
+  readonly restarts: number;
+  readonly logLevel: LineLevel;
+  readonly memoryMb: number;
+  readonly cpuPercent?: number | undefined;
+  readonly rowsPerSecond: number;
+  /** Rows taken into the database since this server started. */
+  readonly rowsAccepted: number;
+  /** Rows it gave to its calls; what is neither accepted nor rejected is on its way. */
+  readonly rowsSent: number;
+  readonly rowsRejected: number;
+  /** Kept, of rows that were rejected and of messages it could not read. */
+  readonly deadLetters: number;
+  /** When the last of them was; undefined: none yet. */
+  readonly lastRowAt?: string | undefined;
+}
+
+/** What `mkts plugin inspect` and `status` show of one plugin. */
+export interface PluginDetail extends PluginReport {
+  /** Settings, secrets masked. */
+  readonly config: unknown;
+  /** Patterns a trigger fires for. */
+  readonly on?: readonly string[] | undefined;
+  /** What its code says it needs; undefined until it was loaded once. */
+  readonly asks?: readonly string[] | undefined;
+  /** What it asks for and nobody agreed to yet. */
+  readonly waitsFor?: readonly string[] | undefined;
+  readonly may: PluginRights;
+  readonly budgets: readonly BudgetUse[];
+  readonly ring: {
+    readonly usedBytes: number;
+    readonly highWaterBytes: number;
+    readonly capacityBytes: number;
+    readonly rejectedFrames: number;
+  };
+  /** Of a trigger. */
+  readonly trigger?:
+    | { readonly backlogKeys: number; readonly fired: number; readonly failed: number }
+    | undefined;
+  /** A new generation on its way, or why the last one did not come. */
+  readonly candidate?: unknown;
+  readonly zombies: number;
+  /** Newest last. */
+  readonly history: readonly StateChange[];
+  readonly lastError?: LastError | undefined;
+  /** JSON Schema of its settings. */
+  readonly configSchema?: unknown;
+}
+
+/** What the entry of mkts.yml and the agreed version let it do. */
+export interface PluginRights {
+  /** Hosts with ports. */
+  readonly network: readonly string[];
+  /** Patterns of keys; undefined: any. */
+  readonly writes?: readonly string[] | undefined;
+  /** Names only. */
+  readonly secrets: readonly string[];
+  readonly builtins: readonly string[];
+}
+
+/** A flight recording on disk. */
+export interface RecordingInfo {
+  /** Name of the file in the data directory. */
+  readonly file: string;
+  readonly time: string;
+  readonly bytes: number;
+}
+
+/** A flight recording: what there was to see before a plugin was taken out of service. */
+export interface FlightRecording {
+  readonly format: 1;
+  readonly plugin: string;
+  readonly time: string;
+  readonly why: string;
+  readonly code?: string | undefined;
+  readonly report: PluginReport | undefined;
+  /** Newest last, all three. */
+  readonly states: readonly StateChange[];
+  readonly samples: readonly PluginSample[];
+  readonly lines: readonly JournalLine[];
+}
+
+/** What can be done to a plugin by one word. */
+export const PLUGIN_ACTIONS = [
+  'reload',
+  'stop',
+  'start',
+  'restart',
+  'quarantine',
+  'release',
+  'approve',
+] as const;
+export type PluginAction = (typeof PLUGIN_ACTIONS)[number];
+
+/** The answer to an action. */
+export interface ActionAnswer {
+  /** What was done, or why there was nothing to do. */
+  readonly message: string;
+  readonly plugin: PluginReport;
+}
+
+/** The answer to a reload of mkts.yml. */
+export interface ReloadAnswer {
+  readonly message: string;
+}

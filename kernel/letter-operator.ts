@@ -1,0 +1,76 @@
+/**
+ * Dead letters as an operator handles them: implements frontend/letter-operations.ts. Main thread.
+ * As with all an operator does, what changes something is a line in the log.
+ */
+
+import type { DeadLetter, LetterList, ReplayAnswer } from './base/dead-letter.ts';
+import { LETTERS_KEPT_MAX } from './base/limits.ts';
+import type { LetterOperations } from './frontend/letter-operations.ts';
+import { LetterReplay, type LetterReplayOptions } from './letter-replay.ts';
+import type { Log } from './supervisor/plugin-entry.ts';
+import type { Supervisor } from './supervisor/supervisor.ts';
+import { type WriteGrants, writeGrants } from './supervisor/write-grants.ts';
+
+export interface LetterOperatorOptions extends LetterReplayOptions {
+  readonly supervisor: Pick<Supervisor, 'entry' | 'status' | 'description' | 'inspect'>;
+  readonly log: Log;
+}
+
+export class LetterOperator implements LetterOperations {
+  readonly #options: LetterOperatorOptions;
+  readonly #replay: LetterReplay;
+
+  constructor(options: LetterOperatorOptions) {
+    this.#options = options;
+    this.#replay = new LetterReplay(options);
+  }
+
+  async list(plugin: string, limit: number): Promise<LetterList> {
+    this.#check(plugin);
+    return this.#options.letters.list(plugin, limit);
+  }
+
+  async read(plugin: string, id: number): Promise<DeadLetter> {
+    this.#check(plugin);
+    return this.#options.letters.read(plugin, id);
+  }
+
+  async replay(plugin: string, ids: readonly number[] | undefined): Promise<ReplayAnswer> {
+    const { letters, log } = this.#options;
+    const grants = await this.#grants(plugin);
+    // Messages hold no rows: `all` leaves them where they are without a word.
+    const all = ids === undefined ? await letters.list(plugin, LETTERS_KEPT_MAX) : undefined;
+    const chosen =
+      ids ?? all?.letters.filter(({ isReplayable }) => isReplayable).map(({ id }) => id) ?? [];
+    const answer = await this.#replay.replay(plugin, chosen, grants);
+    const { replayed, refused } = answer;
+    const rows = replayed.reduce((count, { rowCount }) => count + rowCount, 0);
+    log.info(
+      { plugin, letters: replayed.length, rows, refused: refused.length },
+      'an operator had dead letters written after all',
+    );
+    return answer;
+  }
+
+  async clear(plugin: string): Promise<{ readonly removed: number }> {
+    this.#check(plugin);
+    const { letters, log } = this.#options;
+    const removed = await letters.clear(plugin);
+    log.info({ plugin, letters: removed }, 'an operator removed the dead letters of a plugin');
+    return { removed };
+  }
+
+  /** Throws MKTS_PLUGIN_UNKNOWN. */
+  #check(plugin: string): void {
+    if (!this.#options.letters.has(plugin)) this.#options.supervisor.status(plugin);
+  }
+
+  /** What it may write now; a plugin that does not load and says nothing in mkts.yml says nothing. */
+  async #grants(plugin: string): Promise<WriteGrants> {
+    const { supervisor } = this.#options;
+    const entry = supervisor.entry(plugin);
+    if (entry.writes !== undefined) return writeGrants(entry, { writes: undefined });
+    const known = supervisor.description(plugin);
+    return writeGrants(entry, known ?? (await supervisor.inspect(plugin)).description);
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * Every fault of faults.ts costs the plugin that has it, and nobody else: see run-fault.ts for what is
+ * checked. Each run is a server in a process of its own.
+ *
+ * Here the most telling ones run; MKTS_FAULTS=all runs all, and `npm run faults` writes README's table.
+ */
+
+import { expect, test } from 'vitest';
+import { temporaryDirectory } from '../support/temporary-directory.ts';
+import { FAULTS, TIERS } from './faults.ts';
+import { runFault } from './run-fault.ts';
+
+const RUN = { quietMs: 200, faultMs: 500 };
+const isAll = process.env.MKTS_FAULTS === 'all';
+
+/** What a process adds is that it can always be ended, and measured from outside. */
+const IN_A_PROCESS: readonly string[] = ['time', 'memory', 'the ring'];
+const cases = FAULTS.filter(({ always }) => isAll || always === true).flatMap((fault) =>
+  TIERS.filter((tier) => isAll || tier === 'worker' || IN_A_PROCESS.includes(fault.group)).map(
+    (tier) => ({ name: fault.name, tier, fault }),
+  ),
+);
+
+test.for(cases)('$tier: $name', { timeout: 120_000 }, async ({ fault, tier }, { annotate }) => {
+  const { code, endedMs, recoveredMs, during } = await runFault(
+    fault,
+    tier,
+    temporaryDirectory(),
+    RUN,
+  );
+  await annotate(
+    `${code} ended after ${endedMs?.toFixed()} ms, worked again after ${recoveredMs?.toFixed()} ms; ` +
+      `queries p99 ${during.queryP99.toFixed(1)} ms`,
+  );
+  expect(during.queryP99).not.toBeNaN();
+});
