@@ -26,17 +26,28 @@ function make(files: Readonly<Record<string, string>>): string {
 
 const bundle = (file: string): Promise<Bundle> => bundlePlugin({ name: 'mine', file });
 
-/** Runs a bundle as a worker does: without any loader. */
-function evaluate({ code, filename }: Bundle): BgWorker {
-  const module: { exports: { default?: BgWorker } } = { exports: {} };
-  const run = compileFunction(code, ['require', 'module', 'exports'], { filename });
-  const require = (path: string): never => {
-    throw new Error(`required ${path}`);
+/** Runs a bundle as a worker does: without any loader but for the libraries beside it. */
+function evaluate({ code, filename, libraries }: Bundle): BgWorker {
+  const loaded = new Map<string, unknown>();
+  const require = (path: string): unknown => {
+    const text = libraries[path];
+    if (text === undefined) throw new Error(`required ${path}`);
+    if (!loaded.has(path)) loaded.set(path, runText(text, `${path}.cjs`, require));
+    return loaded.get(path);
   };
-  run(require, module, module.exports);
-  const plugin = module.exports.default;
+  const { default: plugin } = runText(code, filename, require) as { readonly default?: BgWorker };
   if (plugin === undefined) throw new Error('no default export');
   return plugin;
+}
+
+function runText(code: string, filename: string, require: (path: string) => unknown): unknown {
+  const module = { exports: {} };
+  compileFunction(code, ['require', 'module', 'exports'], { filename })(
+    require,
+    module,
+    module.exports,
+  );
+  return module.exports;
 }
 
 const PLUGIN = `
