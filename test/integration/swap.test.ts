@@ -19,7 +19,7 @@ const RUN = join(import.meta.dirname, 'swapping/swap-run.ts');
 test(`${SWAPS} swaps under load`, { timeout: 3_600_000 }, async ({ annotate }) => {
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    ['--expose-gc', RUN, temporaryDirectory(), String(SWAPS)],
+    [RUN, temporaryDirectory(), String(SWAPS)],
     { maxBuffer: 256 * 1024 * 1024 },
   );
   const report = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as SwapReport;
