@@ -8,7 +8,7 @@
  */
 
 import { setPriority } from 'node:os';
-import { workerData } from 'node:worker_threads';
+import { MessageChannel as Channel, type MessagePort, workerData } from 'node:worker_threads';
 import { expose, wrap } from 'comlink';
 
 import {
@@ -17,8 +17,9 @@ import {
   WORKER_NICENESS,
   WORKER_SAMPLE_MS,
 } from '../kernel/base/limits.ts';
+import type { Context } from '../plugins/sdk.ts';
 import { brokerClient } from './broker-client.ts';
-import { createContext } from './context.ts';
+import { type ContextParts, createContext } from './context.ts';
 import { CpuBudget } from './cpu-budget.ts';
 import { Doorbell } from './doorbell.ts';
 import { grantedBuiltins } from './granted-builtins.ts';
@@ -33,6 +34,7 @@ import { PluginSecrets } from './plugin-secrets.ts';
 import { portEndpoint } from './port-endpoint.ts';
 import type { KernelShape, PluginShape, WorkerStart } from './protocol.ts';
 import { RefusedKeys } from './refused-keys.ts';
+import { rehearse } from './rehearsal.ts';
 import { RingWriter } from './ring.ts';
 import { sealRealm } from './sandbox.ts';
 import { SeriesWriter } from './series-writer.ts';
@@ -111,26 +113,29 @@ setInterval(() => {
   letters.tick();
 }, METRICS_MS);
 
+type OwnParts = Pick<ContextParts, 'config' | 'signal' | 'writer' | 'state'> & {
+  readonly line: MessagePort;
+};
+const contextOf = ({ line, ...own }: OwnParts): Context<unknown> =>
+  createContext({
+    ...own,
+    plugin,
+    timezone: start.timezone,
+    kernel,
+    letters,
+    network: brokerClient(line, plugin),
+    log,
+    metrics,
+    secrets,
+  });
+
 const hosted = new HostedPlugin({
   plugin,
   config: start.config,
   evaluate: () => evaluate(start.code, start.filename, start.libraries),
   createContext: (config, line, state, signal) => {
     keptState.reset(state);
-    return createContext({
-      plugin,
-      config,
-      timezone: start.timezone,
-      signal,
-      kernel,
-      writer,
-      state: keptState,
-      letters,
-      network: brokerClient(line, plugin),
-      log,
-      metrics,
-      secrets,
-    });
+    return contextOf({ config, signal, writer, state: keptState, line });
   },
   flush: () => writer.flush(),
   settle: async () => {
@@ -154,10 +159,18 @@ const shape: PluginShape = {
     if (outcome.ok) secrets.declare(outcome.value.secrets);
     return outcome;
   },
-  configure: () => hosted.configure(),
-  start: (line, state, values) => {
+  configure: async () => {
+    const { port1: line, port2 } = new Channel();
+    await rehearse(plugin, (writer, state, signal) =>
+      contextOf({ config: undefined, signal, writer, state, line }),
+    );
+    port2.close();
+    return hosted.configure();
+  },
+  start: (line, state, values, series) => {
     cpu.hold();
     secrets.give(values);
+    writer.foresee(series);
     return hosted.start(line, state);
   },
   fire: (batch) => hosted.fire(batch),

@@ -81,6 +81,9 @@ export interface OpenedSeries {
   readonly schema: PlainSchema;
 }
 
+/** A series opened before it was asked for, by the text of its key. */
+export type ForeseenSeries = readonly [key: string, opened: OpenedSeries];
+
 export interface PlainQuery {
   readonly key: string;
   readonly from?: number;
@@ -162,9 +165,14 @@ export interface PluginShape {
   /**
    * Starts it, with its line to the network broker (broker-client.ts), transferred. For a bgworker
    * settles when it ends; for a trigger when it is ready. `state` is what its rows taken so far say.
-   * `secrets` are those of its entry that it declares.
+   * `secrets` are those of its entry that it declares; `series` what the one before it had open.
    */
-  start(line: MessagePort, state: PlainState, secrets: PlainSecrets): Promise<Outcome<void>>;
+  start(
+    line: MessagePort,
+    state: PlainState,
+    secrets: PlainSecrets,
+    series: readonly ForeseenSeries[],
+  ): Promise<Outcome<void>>;
   fire(batch: PlainBatch): Promise<Outcome<void>>;
   /**
    * Aborts `ctx.signal` and waits for what is under way, but not for the ring to be committed. Nothing

@@ -28,7 +28,7 @@ import type { KeyedRows, Rows, WholeOptions, WriteOptions } from '../plugins/sdk
 import { type Envelope, encodeEnvelope, envelopeOf } from './envelope.ts';
 import { type InferredRows, inferColumns, inferSchema } from './infer-columns.ts';
 import type { KeptState } from './kept-state.ts';
-import type { OpenedSeries } from './protocol.ts';
+import type { ForeseenSeries, OpenedSeries } from './protocol.ts';
 import type { FrameWriter } from './transport.ts';
 
 interface Series {
@@ -159,6 +159,11 @@ export class SeriesWriter {
     this.#isClosed = false;
   }
 
+  /** What the kernel opened before it was asked: the first write of such a key need not ask. */
+  foresee(series: readonly ForeseenSeries[]): void {
+    for (const [key, opened] of series) this.#adopt(key, opened);
+  }
+
   #checkOpen(): void {
     if (this.#isClosed) throw new DOMException('the plugin was told to stop', 'AbortError');
   }
@@ -236,7 +241,10 @@ export class SeriesWriter {
     const wanted = inferSchema(rows, options.variable === true);
     // By its own schema first, so that rows nobody could store declare no bucket.
     fitColumns(wanted, rows.columns, rows.rowCount);
-    const { seriesId, schema } = await this.#openSeries(key, toPlainSchema(wanted));
+    return this.#adopt(key, await this.#openSeries(key, toPlainSchema(wanted)));
+  }
+
+  #adopt(key: string, { seriesId, schema }: OpenedSeries): Series {
     const known = fromPlainSchema(schema);
     if (known === undefined)
       throw new MktsError('MKTS_COLUMN_TYPE_UNKNOWN', { type: JSON.stringify(schema) });

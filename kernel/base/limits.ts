@@ -32,6 +32,8 @@ export const DRAIN_BYTES_PER_ROUND: number = 1 * MiB;
 export const DRAIN_ROUND_MS = 2;
 /** Safety timer behind the doorbell. */
 export const DRAIN_IDLE_POLL_MS = 10;
+/** Series a generation takes over from the one before, opened; it opens the rest as it needs them. */
+export const SERIES_FORESEEN_MAX = 1_024;
 /** Series a plugin may open; past it MKTS_PLUGIN_FAILED. */
 export const SERIES_PER_PLUGIN_MAX = 65_536;
 

@@ -13,11 +13,17 @@
 
 import { KERNEL_API } from '../../plugins/sdk.ts';
 import { revive } from '../../workers/outcome.ts';
-import type { Outcome, PlainBatch, PlainState, PluginDescription } from '../../workers/protocol.ts';
+import type {
+  ForeseenSeries,
+  Outcome,
+  PlainBatch,
+  PlainState,
+  PluginDescription,
+} from '../../workers/protocol.ts';
 import { asError, fromPlainError, MktsError, PluginError } from '../base/errors.ts';
 import { FETCHES_MAX } from '../base/limits.ts';
 import { RowBudget } from '../ingest/row-budget.ts';
-import { createKernelApi, type KernelFunctions } from './kernel-api.ts';
+import { createKernelApi, type KernelApi, type KernelFunctions } from './kernel-api.ts';
 import { allowanceOf, secretsMask, secretsOf } from './plugin-allowance.ts';
 import type {
   Log,
@@ -74,6 +80,8 @@ export class Generation {
   readonly #mask: (text: string) => string;
   readonly #worker: PluginHost;
   readonly #requests: { readonly underWay: number; readonly waiting: number };
+  readonly #api: Pick<KernelApi, 'opened' | 'foresee'>;
+  #foreseen: readonly ForeseenSeries[] = [];
   #description: PluginDescription | undefined;
   #isGone = false;
   /** The drain reads its ring, and it has a line to the broker. */
@@ -127,6 +135,7 @@ export class Generation {
       onLate: options.onLate,
       onThrottled: options.onThrottled,
     });
+    this.#api = api;
     this.#requests = api.requests;
     const rowsPerSecond = entry.budget?.recordsPerSecond;
     this.feed = {
@@ -195,6 +204,11 @@ export class Generation {
     }
   }
 
+  /** It is about to take over from `before`: what that one writes is opened for it, out of the gap. */
+  follow(before: Generation): void {
+    this.#foreseen = this.#api.foresee(before.#api.opened);
+  }
+
   /**
    * Starts the plugin with what it remembers. Resolves when a trigger is ready, for a bgworker when
    * it was told; rejects with why a trigger is not. `onEnded` tells when the run is over by itself.
@@ -217,9 +231,11 @@ export class Generation {
     this.#isConnected = true;
     onRing(this.feed);
     const isTrigger = entry.kind === 'trigger';
+    const foreseen = this.#foreseen;
+    this.#foreseen = [];
     const started = this.#worker.call(
       'start',
-      (plugin) => plugin.start(line, state(), secrets),
+      (plugin) => plugin.start(line, state(), secrets, foreseen),
       isTrigger ? limits.callTimeoutMs : undefined,
     );
     if (isTrigger) {

@@ -9,6 +9,7 @@
 import { transfer } from 'comlink';
 import { outcomeOf } from '../../workers/outcome.ts';
 import type {
+  ForeseenSeries,
   KernelShape,
   OpenedSeries,
   Outcome,
@@ -29,6 +30,7 @@ import {
   LOG_LINES_PER_SECOND_MAX,
   METRICS_PER_PLUGIN_MAX,
   PLUGIN_REQUESTS_MAX,
+  SERIES_FORESEEN_MAX,
   SERIES_PER_PLUGIN_MAX,
 } from '../base/limits.ts';
 import { type BucketSchema, checkSchema, fromPlainSchema, toPlainSchema } from '../base/schema.ts';
@@ -65,6 +67,8 @@ export interface PluginQuery {
 export interface KernelFunctions {
   /** What rows for a key must look like: as the bucket there is, or as `schema` if there is none. */
   openBucket(key: TimeBucketKey, schema: BucketSchema): { readonly schema: BucketSchema };
+  /** Of a bucket that is there and can be written. */
+  schemaOf(key: TimeBucketKey): BucketSchema | undefined;
   query(query: PluginQuery): Promise<ColumnSeries>;
   /** 0 or 1 row. */
   lastRow(key: TimeBucketKey): ColumnSeries;
@@ -86,6 +90,10 @@ export interface KernelApi {
   readonly facade: KernelShape;
   readonly calls: readonly (keyof KernelShape)[];
   series(seriesId: number): SeriesTarget | undefined;
+  /** What it opened, oldest first. */
+  readonly opened: readonly SeriesTarget[];
+  /** Opens those of these that it may write and that are there: what it will ask for, most likely. */
+  foresee(targets: readonly SeriesTarget[]): readonly ForeseenSeries[];
   /** Queries of the plugin under way, and those that wait for one of them to end. */
   readonly requests: { readonly underWay: number; readonly waiting: number };
 }
@@ -115,25 +123,43 @@ export function createKernelApi(options: KernelApiOptions): KernelApi {
   const requests = new RequestGate(plugin, requestsMax);
   let grants: WriteGrants | undefined;
 
+  // Not before it is loaded, which no plugin can: it is given `ctx` afterwards.
+  const grantsNow = (): WriteGrants => {
+    grants ??= writeGrants(entry, options.description?.() ?? { writes: undefined });
+    return grants;
+  };
+
   const openSeries = (keyText: unknown, plain: unknown): OpenedSeries => {
     if (typeof keyText !== 'string') throw invalid('key is not a text');
     if (!isPlainSchema(plain)) throw invalid('schema is malformed');
     const key = parseTimeBucketKey(keyText);
-    // Not before it is loaded, which no plugin can: it is given `ctx` afterwards.
-    grants ??= writeGrants(entry, options.description?.() ?? { writes: undefined });
-    if (!grants.allows(key.path)) {
+    const allowed = grantsNow();
+    if (!allowed.allows(key.path)) {
       kernel.denied?.({ plugin, what: 'write', detail: key.path, count: 1 });
       throw new PluginError('MKTS_CAPABILITY_DENIED', {
         plugin,
         what: `writing ${key.path}`,
-        allowed: grants.text,
+        allowed: allowed.text,
       });
     }
     const wanted = fromPlainSchema(plain);
     if (wanted === undefined)
       throw new RequestError('MKTS_COLUMN_TYPE_UNKNOWN', { type: JSON.stringify(plain.columns) });
     checkSchema(wanted);
-    const { schema } = kernel.openBucket(key, wanted);
+    return numbered(key, kernel.openBucket(key, wanted).schema);
+  };
+
+  const foresee = (targets: readonly SeriesTarget[]): ForeseenSeries[] => {
+    const wanted = new Map(targets.map(({ key }) => [key.path, key]));
+    const foreseen: ForeseenSeries[] = [];
+    for (const [path, key] of [...wanted].slice(-SERIES_FORESEEN_MAX)) {
+      const schema = grantsNow().allows(path) ? kernel.schemaOf(key) : undefined;
+      if (schema !== undefined) foreseen.push([path, numbered(key, schema)]);
+    }
+    return foreseen;
+  };
+
+  const numbered = (key: TimeBucketKey, schema: BucketSchema): OpenedSeries => {
     // A bucket destroyed and made anew may have other columns: then it is another series.
     const identity = `${key.path} ${JSON.stringify(toPlainSchema(schema))}`;
     let seriesId = seriesIds.get(identity);
@@ -209,6 +235,8 @@ export function createKernelApi(options: KernelApiOptions): KernelApi {
     facade: Object.freeze(Object.assign(Object.create(null), shape)) as KernelShape,
     calls: ['openSeries', 'query', 'lastRow', 'log', 'metrics', 'denied', 'deadLetters'],
     series: (seriesId) => series[seriesId],
+    opened: series,
+    foresee,
     requests,
   };
 }

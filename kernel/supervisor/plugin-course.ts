@@ -308,6 +308,7 @@ export class PluginCourse {
     const before = this.#serving;
     if (next.isGone) throw (await next.gone).cause;
     if (before === undefined) return this.#startInstead(next);
+    next.follow(before);
     const startedMs = clock.nowMs();
     const isTrigger = next.entry.kind === 'trigger';
     let parked: Promise<Generation | undefined>;

@@ -28,6 +28,10 @@ export function pluginFunctions(
       if (bucket === undefined) parseNewTimeBucketKey(key.path);
       return { schema: bucket?.schema ?? schema };
     },
+    schemaOf(key: TimeBucketKey) {
+      const bucket = catalog.known(key.path);
+      return bucket?.readOnlyReason === undefined ? bucket?.schema : undefined;
+    },
     async query({ key, from, to, limit, oldest, columns }: PluginQuery) {
       const range = {
         fromEnd: !oldest,

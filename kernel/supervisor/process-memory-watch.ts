@@ -117,12 +117,16 @@ export class ProcessMemoryWatch {
       leftCalmMb: undefined,
     };
     this.#watched.add(watched);
-    if (this.#stop === undefined) {
-      this.#calmMb = this.#rssBytes() / MIB;
-      this.#stop = this.#repeat(() => this.#poll());
-    }
+    this.#begin();
     this.#look(this.#rssBytes() / MIB);
     return { leave: () => this.#leave(watched), gone: () => this.#gone(watched) };
+  }
+
+  /** Apart from `add`, since the timer's function would keep the first worker's place for good. */
+  #begin(): void {
+    if (this.#stop !== undefined) return;
+    this.#calmMb = this.#rssBytes() / MIB;
+    this.#stop = this.#repeat(() => this.#poll());
   }
 
   #poll(): void {

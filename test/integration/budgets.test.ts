@@ -132,6 +132,7 @@ test('requests: so many queries are under way, the next wait, and all are answer
     {
       kernel: () => ({
         openBucket: (_key, schema) => ({ schema }),
+        schemaOf: () => undefined,
         query: async () => {
           most = Math.max(most, ++underWay);
           await new Promise<void>((resolve) => answers.push(resolve));

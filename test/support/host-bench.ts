@@ -100,6 +100,7 @@ export class HostBench {
         plugin,
         kernel: {
           openBucket: (_key, schema) => ({ schema }),
+          schemaOf: () => undefined,
           query: async () => NO_ROWS,
           lastRow: () => NO_ROWS,
           metric: () => undefined,
@@ -120,7 +121,7 @@ export class HostBench {
   async run(): Promise<void> {
     await this.host.call('configure', (it) => it.configure());
     const state = { entries: [], bytesMax: 1_000_000 };
-    revive(await this.host.call('start', (it) => it.start(this.#line, state, {})));
+    revive(await this.host.call('start', (it) => it.start(this.#line, state, {}, [])));
   }
 
   /** Resolves once `condition` holds; looks again whenever anything happened. */

@@ -89,6 +89,7 @@ export class PluginHarness {
       },
       kernel: () => ({
         openBucket: (key, schema) => this.#openBucket(key.path, schema),
+        schemaOf: (key) => this.#buckets.get(key.path)?.schema,
         query: async ({ key }) => this.#stored(key.path),
         lastRow: (key) => this.#stored(key.path, 1),
         metric: (plugin, metric) => {

@@ -7,6 +7,7 @@
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { queryObjects } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { loadConfig } from '../../../config/load.ts';
@@ -32,6 +33,8 @@ import {
 const QUIET_MS = 5_000;
 const PROBATION_MS = 200;
 const DEADLINE_MS = 20_000;
+/** How often what is held is looked at, a second apart, before it counts as left behind. */
+const LOOKS_MAX = 10;
 /** Every so many swaps one is broken. */
 const BROKEN_EVERY = 10;
 /** Every so many swaps one is asked for by `reload`, not by a changed file. */
@@ -143,8 +146,12 @@ async function run(home: string, swaps: number): Promise<SwapReport> {
   const seconds = (performance.now() - startedMs) / 1000;
   const swappingTo = Date.now() / 1000;
   await until(() => status().parkedGeneration === undefined);
-  await pause(1_000);
-  const after = held();
+  // The last worker may still be on its way out.
+  let after = held();
+  for (let look = 0; look < LOOKS_MAX && !isDeepStrictEqual(after, before); look++) {
+    await pause(1_000);
+    after = held();
+  }
   gaps.stop();
   const { generation } = status();
   await supervisor.stopOne('fed');

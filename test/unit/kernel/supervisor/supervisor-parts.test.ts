@@ -54,6 +54,7 @@ describe('the kernel API checks what a worker sends', () => {
     };
   const kernel: KernelFunctions = {
     openBucket: (_key, schema) => ({ schema }),
+    schemaOf: () => undefined,
     query: async () => ({
       rowCount: 1,
       columns: [{ ...EPOCH_SHAPE, data: BigInt64Array.of(60n) }],
