@@ -7,6 +7,9 @@
  * kernel, the plugins' threads, for as long. On Linux a thread's niceness is inherited by what it
  * starts: so esbuild's own process is as patient as this thread.
  *
+ * A library's text crosses once: it is half a megabyte, and a new copy of it with each build made the
+ * kernel's heap grow from swap to swap until it was collected.
+ *
  * The thread starts with the first bundle. If it dies, what is under way is rejected, and the next
  * request starts another.
  */
@@ -44,8 +47,13 @@ interface RequestMessage {
 
 interface ReplyMessage {
   readonly id: number;
-  readonly outcome: Outcome<Bundle>;
+  readonly outcome: Outcome<SentBundle>;
 }
+
+type SentBundle = Omit<Bundle, 'libraries'> & {
+  /** By name; empty: the text was sent before. */
+  readonly libraries: readonly (readonly [name: string, text: string])[];
+};
 
 interface Pending {
   readonly plugin: string;
@@ -62,6 +70,7 @@ class BundleThreadClient implements BundleThread {
   #worker: Worker | undefined;
   #exited: Promise<void> = Promise.resolve();
   #nextId = 0;
+  readonly #libraries = new Map<string, string>();
 
   bundle(request: BundleRequest): Promise<Bundle> {
     const worker = this.#worker ?? this.#start();
@@ -90,7 +99,7 @@ class BundleThreadClient implements BundleThread {
     worker.on('message', ({ id, outcome }: ReplyMessage) => {
       const pending = this.#pending.get(id);
       this.#pending.delete(id);
-      if (outcome.ok) pending?.resolve(outcome.value);
+      if (outcome.ok) pending?.resolve(this.#whole(outcome.value));
       else pending?.reject(fromPlainError(outcome.error));
     });
     this.#exited = new Promise((resolve) => {
@@ -105,16 +114,35 @@ class BundleThreadClient implements BundleThread {
     });
     return worker;
   }
+
+  /** With the texts that were sent before. */
+  #whole(bundle: SentBundle): Bundle {
+    const libraries: Record<string, string> = {};
+    for (const [name, text] of bundle.libraries) {
+      if (text !== '') this.#libraries.set(name, text);
+      libraries[name] = this.#libraries.get(name) ?? text;
+    }
+    return { ...bundle, libraries };
+  }
 }
 
 function serve(port: MessagePort): void {
   if (process.platform === 'linux') setPriority(BUNDLE_NICENESS);
+  const sent = new Set<string>();
+  const unsent = (bundle: Bundle): SentBundle => ({
+    ...bundle,
+    libraries: Object.entries(bundle.libraries).map(([name, text]) => {
+      const isSent = sent.has(name);
+      sent.add(name);
+      return [name, isSent ? '' : text];
+    }),
+  });
   port.on('message', ({ id, request }: RequestMessage) => {
     if (request === undefined) {
       port.close();
       void stopEsbuild();
     } else {
-      void outcomeOf(() => bundlePlugin(request)).then((outcome) =>
+      void outcomeOf(async () => unsent(await bundlePlugin(request))).then((outcome) =>
         port.postMessage({ id, outcome } satisfies ReplyMessage),
       );
     }
