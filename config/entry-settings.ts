@@ -11,6 +11,7 @@ import {
   PLUGIN_NAME_BYTES_MAX,
   PLUGIN_REQUESTS_MAX,
   PROBATION_MS,
+  SHADOW_WINDOW_MS,
   WORKER_MEMORY_SOFT_MB,
 } from '../kernel/base/limits.ts';
 import { partProblem } from '../kernel/base/time-bucket-key.ts';
@@ -83,6 +84,12 @@ export interface ReloadSettings {
   readonly watch: boolean;
   /** A new generation that fails within this time gives way to the one before. */
   readonly probationMs: number;
+  /** A new generation first runs beside the old one, its rows compared and not written. */
+  readonly shadow?: boolean;
+  /** Shadow: this many equal rows and no other promote it; undefined: a command does. */
+  readonly promoteAfterRows?: number | undefined;
+  /** Shadow: a row of one side waits this long for that of the other. */
+  readonly shadowWindowMs?: number;
 }
 
 export interface FreshnessSettings {
@@ -134,6 +141,15 @@ const reloadShape = z.object({
   probation: duration
     .default(PROBATION_MS)
     .describe('a new generation that fails within it gives way to the one before'),
+  shadow: yamlTruth
+    .default(false)
+    .describe('a new generation first runs beside the old, its rows compared and not written'),
+  promote_after: count('a number of rows, 1 or more', 1)
+    .optional()
+    .describe('with shadow: equal rows, and none other, after which the new generation takes over'),
+  shadow_window: duration
+    .default(SHADOW_WINDOW_MS)
+    .describe('with shadow: how long a row of one waits for that of the other'),
 });
 
 const freshnessShape = z.object({
@@ -214,6 +230,9 @@ export function entrySettings(parsed: Readonly<Record<string, unknown>>): EntryS
     reload: {
       watch: reload.watch,
       probationMs: reload.probation,
+      shadow: reload.shadow,
+      promoteAfterRows: reload.promote_after,
+      shadowWindowMs: reload.shadow_window,
     },
     freshness:
       freshness === undefined

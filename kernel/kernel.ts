@@ -312,6 +312,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       guardedPaths: [root, config.path],
       onMemoryLook: options.onMemoryLook,
       ...(options.quarantined === undefined ? {} : { quarantined: options.quarantined }),
+      shadows: drain,
       onRing: (feed) => sources.add(feed),
       onGone: (feed) => sources.remove(feed),
       onState(plugin, state) {

@@ -16,6 +16,7 @@ import type {
   PluginAction,
   PluginDetail,
   PluginReport,
+  ShadowReport,
 } from './base/plugin-report.ts';
 import type { ActionManner, LogRequest, PluginOperations } from './frontend/plugin-operations.ts';
 import { type PluginReports, rightsOf } from './plugin-reports.ts';
@@ -41,12 +42,13 @@ export interface OperatorOptions {
 }
 
 /** What an answer says of an action that is done. */
-const DONE: Readonly<Record<Exclude<PluginAction, 'reload' | 'approve'>, string>> = {
+const DONE: Readonly<Record<Exclude<PluginAction, 'reload' | 'approve' | 'promote'>, string>> = {
   stop: 'stopped; it stays so until it is started',
   start: 'started',
   restart: 'restarted',
   quarantine: 'in quarantine; `release` or `start` ends that',
   release: 'released, and started',
+  discard: 'its shadow is over, and forgotten',
 };
 
 export class PluginOperator implements PluginOperations {
@@ -77,6 +79,12 @@ export class PluginOperator implements PluginOperations {
       may: rightsOf(entry, networkOf(description, entry), description?.writes),
       configSchema: parsedSchema(description?.configSchema),
     });
+  }
+
+  shadow(plugin: string): ShadowReport {
+    const { shadow } = this.#status(plugin);
+    if (shadow === undefined) throw new PluginError('MKTS_SHADOW_NONE', { plugin });
+    return shadow;
   }
 
   async act(action: PluginAction, plugin: string, how: ActionManner = {}): Promise<ActionAnswer> {
@@ -147,16 +155,21 @@ export class PluginOperator implements PluginOperations {
   async #do(
     action: PluginAction,
     plugin: string,
-    { reason, force = false }: ActionManner,
+    { reason, force = false, shadow = false }: ActionManner,
   ): Promise<string> {
     const { supervisor } = this.#options;
     switch (action) {
       case 'reload':
-        return outcomeText(await supervisor.reload(plugin, { force }));
+        return outcomeText(await supervisor.reload(plugin, { force, shadow }));
       case 'approve': {
         const outcome = await supervisor.approve(plugin);
         return outcome === undefined ? 'nothing waits for consent' : outcomeText(outcome);
       }
+      case 'promote':
+        return outcomeText(await supervisor.promote(plugin));
+      case 'discard':
+        await supervisor.discard(plugin);
+        break;
       case 'stop':
         await supervisor.stopOne(plugin);
         break;
@@ -180,7 +193,8 @@ export class PluginOperator implements PluginOperations {
   async #description(plugin: string): Promise<PluginDescription | undefined> {
     const { supervisor } = this.#options;
     const known = supervisor.description(plugin);
-    const isWaiting = this.#status(plugin).candidate?.state === 'waiting';
+    const { candidate, shadow } = this.#status(plugin);
+    const isWaiting = candidate?.state === 'waiting' || shadow?.state === 'waiting';
     if (known !== undefined && !isWaiting) return known;
     // Its files are built and loaded beside what runs, and no further: it may never have run.
     const inspected = supervisor.inspect(plugin).then((inspection) => inspection.description);
@@ -218,6 +232,8 @@ function outcomeText({ outcome, generation }: SwapOutcome): string {
       return `nothing changed; generation ${generation} goes on`;
     case 'waiting':
       return `generation ${generation} asks for more than was agreed to: \`inspect\` says what, \`approve\` agrees`;
+    case 'shadow':
+      return `generation ${generation} runs as a shadow: \`shadow\` compares, \`promote\` and \`discard\` end it`;
     case 'started':
       return `generation ${generation} runs`;
   }

@@ -82,7 +82,7 @@ export class PluginReports {
     asked: Pick<PluginDetail, 'on' | 'asks' | 'waitsFor' | 'may' | 'configSchema'>,
   ): PluginDetail {
     const { journal, triggers } = this.#sources;
-    const { name, candidate } = status;
+    const { name, candidate, shadow } = status;
     const stats = triggers().find((each) => each.name === name);
     return {
       ...this.report(status, entry),
@@ -101,6 +101,7 @@ export class PluginReports {
         failed: stats.failed,
       },
       candidate,
+      shadow,
       zombies: status.zombies,
       history: journal.states(name),
       lastError: journal.lastError(name),

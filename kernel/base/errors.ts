@@ -86,6 +86,8 @@ export const ERROR_TEXTS = {
   MKTS_PLUGIN_SUPERSEDED: 'plugin {plugin}: a newer reload takes the place of this one',
   MKTS_PLUGIN_PROBATION:
     'plugin {plugin}: this version failed in its probation and gave way to the one before: {reason}',
+  MKTS_SHADOW_NONE: 'plugin {plugin} has no shadow',
+  MKTS_SHADOW: 'the shadow of plugin {plugin} cannot be used: {reason}',
   MKTS_PLUGIN_NOT_FOUND: 'plugin module {module} not found; looked in: {looked}',
   MKTS_PLUGIN_BUILD: 'plugin {plugin} does not build: {reason}',
   MKTS_PLUGIN_IMPORT: 'plugin {plugin} may not import {import}',

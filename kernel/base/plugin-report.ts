@@ -122,12 +122,65 @@ export interface PluginDetail extends PluginReport {
     | undefined;
   /** A new generation on its way, or why the last one did not come. */
   readonly candidate?: unknown;
+  readonly shadow?: ShadowReport | undefined;
   readonly zombies: number;
   /** Newest last. */
   readonly history: readonly StateChange[];
   readonly lastError?: LastError | undefined;
   /** JSON Schema of its settings. */
   readonly configSchema?: unknown;
+}
+
+/** Rows of a plugin held against those of its shadow. */
+export interface ShadowCounts {
+  /** Both wrote the same bytes. */
+  readonly equal: number;
+  readonly different: number;
+  readonly onlyOld: number;
+  readonly onlyNew: number;
+  /** Of one side only while the shadow found its feet: not a difference. */
+  readonly atStart: number;
+  /** Too many waited: nothing is known of these. */
+  readonly uncompared: number;
+  /** For the row of the other side. */
+  readonly waiting: number;
+}
+
+/** Values of one row; what JSON has no number for is a text. */
+export type ShadowValues = Readonly<Record<string, number | string>>;
+
+export interface ShadowSample {
+  readonly what: 'different' | 'only old' | 'only new';
+  readonly key: string;
+  readonly epoch: number;
+  readonly nanoseconds?: number | undefined;
+  readonly old?: ShadowValues | undefined;
+  readonly new?: ShadowValues | undefined;
+}
+
+/** A new generation that runs beside the one that serves, its rows compared and not written. */
+export interface ShadowReport {
+  /** `waiting`: for the operator's consent. `ended`: of itself. `failed`: it is not started again. */
+  readonly state: 'preparing' | 'waiting' | 'running' | 'ended' | 'failed';
+  /** 0: it has no worker yet. */
+  readonly generation: number;
+  readonly version?: string | undefined;
+  /** Of the code. */
+  readonly hash: string;
+  readonly seconds: number;
+  /** Why it waits or failed. */
+  readonly reason?: string | undefined;
+  readonly counts: ShadowCounts;
+  /** Milliseconds by which its rows come after those of the old one, of the newest pairs. */
+  readonly lagMs?: { readonly median: number; readonly p99: number } | undefined;
+  /** The first of each kind. */
+  readonly samples: readonly ShadowSample[];
+  /** Of a trigger: batches it was told of, and those it was too slow for. */
+  readonly batches?:
+    | { readonly fired: number; readonly failed: number; readonly missed: number }
+    | undefined;
+  /** Equal rows after which it takes over, if none differs; undefined: only by command. */
+  readonly promoteAfterRows?: number | undefined;
 }
 
 /** What the entry of mkts.yml and the agreed version let it do. */
@@ -172,6 +225,8 @@ export const PLUGIN_ACTIONS = [
   'quarantine',
   'release',
   'approve',
+  'promote',
+  'discard',
 ] as const;
 export type PluginAction = (typeof PLUGIN_ACTIONS)[number];
 

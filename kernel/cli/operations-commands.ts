@@ -18,6 +18,8 @@ const ACTIONS: readonly (readonly [PluginAction, string])[] = [
   ['restart', 'end a plugin and start it anew'],
   ['release', 'start a plugin that is in quarantine'],
   ['approve', 'agree to what a new version asks for, and let it take over'],
+  ['promote', 'let the version that runs as a shadow take over'],
+  ['discard', 'end the shadow of a plugin'],
 ];
 
 export function addOperationsCommands(plugin: Command, done: (exitCode: number) => void): void {
@@ -30,8 +32,8 @@ export function addOperationsCommands(plugin: Command, done: (exitCode: number) 
       .option('--json', 'as JSON (default: where stdout is no terminal)');
   const act = async (name: string, action: PluginAction, flags: ActFlags): Promise<void> => {
     const { runAction } = await import('./plugin-operate.ts');
-    const { reason, force } = flags;
-    done(await runAction({ ...(await optionsOf(flags)), name, action, reason, force }));
+    const { reason, force, shadow } = flags;
+    done(await runAction({ ...(await optionsOf(flags)), name, action, reason, force, shadow }));
   };
 
   command('list', 'all plugins: what is wrong, and since when')
@@ -55,6 +57,13 @@ export function addOperationsCommands(plugin: Command, done: (exitCode: number) 
       done(await runInspect(await optionsOf(flags), name));
     });
 
+  command('shadow', 'rows of a new version that runs as a shadow against those of the old')
+    .argument('<name>', NAME)
+    .action(async (name: string, flags: ServerFlags) => {
+      const { runShadow } = await import('./plugin-operate.ts');
+      done(await runShadow(await optionsOf(flags), name));
+    });
+
   command('logs', 'the last lines of a plugin, and about it')
     .argument('<name>', NAME)
     .option('-n, --lines <count>', 'at most so many, the newest', parseCount)
@@ -69,6 +78,7 @@ export function addOperationsCommands(plugin: Command, done: (exitCode: number) 
   command('reload', 'run the new version of a plugin in place of the old; without a name: mkts.yml')
     .argument('[name]', NAME)
     .option('--force', 'also if nothing changed, or if this version failed before')
+    .option('--shadow', 'beside the old one, its rows compared and not written')
     .action(async (name: string | undefined, flags: ActFlags) => {
       if (name !== undefined) return act(name, 'reload', flags);
       const { runReloadConfig } = await import('./plugin-operate.ts');
@@ -119,6 +129,7 @@ export function addOperationsCommands(plugin: Command, done: (exitCode: number) 
 interface ActFlags extends ServerFlags {
   readonly reason?: string;
   readonly force?: boolean;
+  readonly shadow?: boolean;
 }
 interface LogsFlags {
   readonly lines?: number;

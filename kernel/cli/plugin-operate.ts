@@ -14,6 +14,7 @@ import type {
   PluginReport,
   RecordingInfo,
   ReloadAnswer,
+  ShadowReport,
 } from '../base/plugin-report.ts';
 import { type AdminServer, askAdmin, askAdminText, followAdmin } from './admin-client.ts';
 import {
@@ -24,6 +25,7 @@ import {
   statusLines,
   wrongLine,
 } from './plugin-tables.ts';
+import { shadowLines } from './shadow-table.ts';
 
 export interface OperateOptions {
   readonly server: AdminServer;
@@ -60,6 +62,13 @@ export async function runStatus(
 export async function runInspect({ server, json }: OperateOptions, name: string): Promise<number> {
   const detail = await onePlugin(server, name);
   await print(json ? [JSON.stringify(detail)] : inspectLines(detail));
+  return 0;
+}
+
+export async function runShadow({ server, json }: OperateOptions, name: string): Promise<number> {
+  const path = ['plugins', name, 'shadow'];
+  const report = (await askAdmin(server, { path })) as ShadowReport;
+  await print(json ? [JSON.stringify(report)] : shadowLines(report));
   return 0;
 }
 
@@ -101,14 +110,19 @@ export interface ActOptions extends OperateOptions {
   readonly action: PluginAction;
   readonly reason?: string | undefined;
   readonly force?: boolean | undefined;
+  readonly shadow?: boolean | undefined;
 }
 
 export async function runAction(options: ActOptions): Promise<number> {
-  const { server, json, name, action, reason, force } = options;
+  const { server, json, name, action, reason, force, shadow } = options;
   const answer = (await askAdmin(server, {
     method: 'POST',
     path: ['plugins', name, action],
-    query: { reason, force: force === true ? '1' : undefined },
+    query: {
+      reason,
+      force: force === true ? '1' : undefined,
+      shadow: shadow === true ? '1' : undefined,
+    },
   })) as ActionAnswer;
   await print([json ? JSON.stringify(answer) : answer.message]);
   return 0;

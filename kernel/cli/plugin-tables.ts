@@ -10,6 +10,7 @@ import type {
   RecordingInfo,
 } from '../base/plugin-report.ts';
 import { settingRows } from '../base/setting-table.ts';
+import { shadowLines } from './shadow-table.ts';
 
 const REASON_CHARACTERS = 100;
 /** In a stack below the plugin's own frames: who called it, always the same. */
@@ -119,6 +120,10 @@ export function* inspectLines(plugin: PluginDetail): Generator<string> {
     ['ring', ringText(plugin.ring)],
     ['rows', `${plugin.rowsPerSecond} a second, ${plugin.rowsAccepted} so far`],
   ]);
+  if (plugin.shadow !== undefined) {
+    yield '';
+    yield* shadowLines(plugin.shadow);
+  }
   yield '';
   yield 'settings';
   for (const line of JSON.stringify(plugin.config ?? {}, undefined, 2).split('\n'))

@@ -4,8 +4,9 @@
  *
  *   GET  /api/v1/plugins                      all, an object each
  *   GET  /api/v1/plugins/{name}               one, in full
+ *   GET  /api/v1/plugins/{name}/shadow        rows of its shadow against its own
  *   GET  /api/v1/plugins/{name}/logs          a JSON object a line; ?lines= &level= &follow=1
- *   POST /api/v1/plugins/{name}/{action}      see PLUGIN_ACTIONS; quarantine: ?reason= reload: ?force=1
+ *   POST /api/v1/plugins/{name}/{action}      see PLUGIN_ACTIONS; quarantine: ?reason= reload: ?force=1 &shadow=1
  *   PUT  /api/v1/plugins/{name}/log-level     ?level=debug; without a level: that of mkts.yml
  *   POST /api/v1/plugins/{name}/profile       a .cpuprofile; ?seconds=
  *   GET  /api/v1/plugins/{name}/recordings    flight recordings; POST: one of now; …/{file}: its text
@@ -64,6 +65,7 @@ const STATUS: { readonly [code in ErrorCode]?: number } = {
   MKTS_RECORDING_UNKNOWN: 404,
   MKTS_LETTER_UNKNOWN: 404,
   MKTS_ADMIN_UNKNOWN: 404,
+  MKTS_SHADOW_NONE: 404,
   MKTS_ADMIN_ARGUMENT: 400,
   MKTS_OVERLOADED: 503,
   MKTS_SHUTTING_DOWN: 503,
@@ -84,6 +86,7 @@ export class AdminApi {
     this.#routes = new Map<string, Handler>([
       ['GET plugins', () => ({ plugins: operations.list() })],
       ['GET plugins/{name}', (_call, plugin) => operations.inspect(plugin)],
+      ['GET plugins/{name}/shadow', (_call, plugin) => operations.shadow(plugin)],
       ['GET plugins/{name}/logs', (call, plugin) => this.#logs(call, plugin)],
       ['PUT plugins/{name}/log-level', (call, plugin) => this.#setLogLevel(call, plugin)],
       ['POST plugins/{name}/profile', (call, plugin) => this.#profile(call, plugin)],
@@ -118,6 +121,7 @@ export class AdminApi {
           operations.act(action, plugin, {
             reason: query.get('reason') ?? undefined,
             force: isTrue(query.get('force')),
+            shadow: isTrue(query.get('shadow')),
           }),
       ]),
     ]);

@@ -15,6 +15,7 @@ import type {
   PluginReport,
   RecordingInfo,
   ReloadAnswer,
+  ShadowReport,
 } from '../base/plugin-report.ts';
 
 export interface LogRequest {
@@ -29,12 +30,16 @@ export interface ActionManner {
   readonly reason?: string | undefined;
   /** Of a reload: also if nothing changed, or if this version failed before. */
   readonly force?: boolean;
+  /** Of a reload: beside what runs, not in its place. */
+  readonly shadow?: boolean;
 }
 
 export interface PluginOperations {
   /** In the order of mkts.yml. */
   list(): readonly PluginReport[];
   inspect(plugin: string): Promise<PluginDetail>;
+  /** Throws MKTS_SHADOW_NONE. */
+  shadow(plugin: string): ShadowReport;
   /** Resolves when it is done: a reload when the new generation runs, a stop when it is over. */
   act(action: PluginAction, plugin: string, how?: ActionManner): Promise<ActionAnswer>;
   /** Reads mkts.yml again: added, removed and changed entries take effect. */

@@ -30,6 +30,7 @@ import {
   type RingSource,
   type Tap,
 } from './frame-intake.ts';
+import { type ShadowFeed, ShadowIntake } from './shadow-intake.ts';
 import type { TransactionGroup } from './transaction-group.ts';
 
 export type { RingSource, Series } from './frame-intake.ts';
@@ -46,6 +47,8 @@ export class Drain {
   readonly #options: DrainOptions;
   readonly #intake: FrameIntake;
   #taps: Tap[] = [];
+  /** By plugin. */
+  readonly #shadows = new Map<string, ShadowIntake>();
   /** Per ring the cursor behind its last frame in the group that fills. */
   #taken = new Map<FrameReader, number>();
   #takenFor: { readonly group: TransactionGroup; readonly fillCount: number } | undefined;
@@ -71,6 +74,21 @@ export class Drain {
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
     this.#drop(source);
+  }
+
+  /**
+   * From now on the rows of this ring, and those taken from the plugin that runs under the same name,
+   * go to a diff; those of this ring to nowhere else. Call what it returns when it writes no more.
+   */
+  shadow(feed: ShadowFeed): () => void {
+    const { plugin } = feed.source;
+    const shadow = new ShadowIntake(feed);
+    this.#shadows.set(plugin, shadow);
+    return () => {
+      // What is in its ring is bounded, and it writes no more.
+      while (shadow.drain() > 0);
+      if (this.#shadows.get(plugin) === shadow) this.#shadows.delete(plugin);
+    };
   }
 
   start(): void {
@@ -112,6 +130,8 @@ export class Drain {
     }
     this.#first = (this.#first + 1) % Math.max(1, taps.length);
     if (frames > 0) committer.kick();
+    // After all others, and a little even when they took all the time there was.
+    for (const shadow of this.#shadows.values()) frames += shadow.drain();
     return frames;
   }
 
@@ -132,6 +152,7 @@ export class Drain {
           throw invalid(source, `it has ${frame.bytes} bytes, at most ${FRAME_BYTES_MAX}`);
         if (!group.hasRoom(frame.bytes)) break;
         const { offset } = frame;
+        const from = group.end;
         group.bytes.set(reader.data.subarray(offset, offset + frame.bytes), group.end);
         try {
           if (!this.#intake.take(tap, group, frame.bytes)) break;
@@ -144,6 +165,8 @@ export class Drain {
           reader.markRejected();
           source.onRefused?.(error.cause, copy);
         }
+        const shadow = this.#shadows.get(source.plugin);
+        shadow?.diff.takeEntries('old', group.view, from, group.end, this.#options.catalog);
         frames++;
         bytes += frame.bytes;
         cursor = reader.consume();

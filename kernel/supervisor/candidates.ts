@@ -35,6 +35,8 @@ export interface Wish {
   readonly force: boolean;
   /** By an operator, who wants to know again what is known. */
   readonly isAsked: boolean;
+  /** Of a version that is built already; undefined: of what the files say now. */
+  readonly build?: PluginBuild;
 }
 
 interface UnderWay {
@@ -106,6 +108,11 @@ export class Candidates {
     await candidate.refuse(refusal);
   }
 
+  /** Why this version failed in its probation, if it did. */
+  failure(hash: string): Error | undefined {
+    return this.#failed.get(hash);
+  }
+
   /** The entry is another one: what failed with the one before may do now. */
   forgive(): void {
     this.#failed.clear();
@@ -123,7 +130,7 @@ export class Candidates {
     let build: PluginBuild | undefined;
     let problem: unknown;
     try {
-      build = await bundle(wish.entry);
+      build = wish.build ?? (await bundle(wish.entry));
     } catch (cause) {
       problem = cause;
     }

@@ -6,7 +6,7 @@
  */
 
 import type { PlainState } from '../../workers/protocol.ts';
-import { Generation } from './generation.ts';
+import { Generation, type GenerationOptions } from './generation.ts';
 import type { KernelFunctions } from './kernel-api.ts';
 import type {
   Log,
@@ -62,6 +62,32 @@ export class Generations {
 
   /** Throws if no worker can be started, or if the entry's `config` cannot be handed to one. */
   create(entry: PluginEntry, build: PluginBuild): Generation {
+    return this.#create(entry, build, {});
+  }
+
+  /**
+   * One whose ring nobody drains but its shadow's diff: its counts and dead letters are not the
+   * plugin's, and its lines say what it is.
+   */
+  createShadow(
+    entry: PluginEntry,
+    build: PluginBuild,
+    rings: Pick<GenerationOptions, 'onRing' | 'onGone'>,
+  ): Generation {
+    const { kernel, log } = this.#options;
+    const { deadLetters: _deadLetters, ...functions } = kernel(entry);
+    return this.#create(entry, build, {
+      ...rings,
+      kernel: { ...functions, metric: () => undefined },
+      log: shadowLog(log),
+    });
+  }
+
+  #create(
+    entry: PluginEntry,
+    build: PluginBuild,
+    changes: Partial<Pick<GenerationOptions, 'onRing' | 'onGone' | 'kernel' | 'log'>>,
+  ): Generation {
     const { hostCode, timezone, doorbell, network, limits, processMemory, log } = this.#options;
     const { kernel, stateOf, onRing, onGone } = this.#options;
     this.#count++;
@@ -70,10 +96,11 @@ export class Generations {
       entry,
       build,
       number: this.#count,
-      kernel: kernel(entry),
+      kernel: changes.kernel ?? kernel(entry),
       state: () => stateOf(entry.name),
       onLate: (isLate) => this.#signs.onLate(generation, isLate),
       onThrottled: (isThrottled) => this.#signs.onThrottled(generation, isThrottled),
+      ...changes,
     });
     this.#alive.add(generation);
     void generation.gone.then(({ isZombie }) => {
@@ -94,4 +121,14 @@ export class Generations {
   async end(): Promise<void> {
     await Promise.all([...this.#alive].map((generation) => generation.end()));
   }
+}
+
+/** Lines of a shadow, and about it. */
+export function shadowLog(log: Log): Log {
+  return {
+    debug: (fields, message) => log.debug({ ...fields, shadow: true }, message),
+    info: (fields, message) => log.info({ ...fields, shadow: true }, message),
+    warn: (fields, message) => log.warn({ ...fields, shadow: true }, message),
+    error: (fields, message) => log.error({ ...fields, shadow: true }, message),
+  };
 }

@@ -11,6 +11,7 @@
  *
  *   plugin-course.ts     who serves: start, end, restart, hand-over, the way back
  *   candidates.ts        new versions, until they are ready to take over
+ *   shadows.ts           a new version beside what serves, its rows compared and not written
  *   plugin-condition.ts  the state, logged
  *   generations.ts       makes the workers;  module-watch.ts  sees changed files
  */
@@ -32,6 +33,15 @@ import {
   type SwapOutcome,
   stateReason,
 } from './plugin-state.ts';
+import type { ShadowDrain } from './shadow.ts';
+import { Shadows } from './shadows.ts';
+
+export interface ReloadOptions {
+  /** Also if nothing changed, or if this version failed before. */
+  readonly force?: boolean;
+  /** Beside what serves, not in its place. */
+  readonly shadow?: boolean;
+}
 
 export interface PluginLifeOptions extends GenerationsOptions {
   readonly entry: PluginEntry;
@@ -41,6 +51,7 @@ export interface PluginLifeOptions extends GenerationsOptions {
   readonly clock: SupervisorClock;
   readonly random: () => number;
   readonly consent: Consent;
+  readonly shadows?: ShadowDrain;
   readonly onState: (plugin: string, state: PluginState) => void;
 }
 
@@ -51,6 +62,7 @@ export class PluginLife {
   readonly #condition: PluginCondition;
   readonly #course: PluginCourse;
   readonly #candidates: Candidates;
+  readonly #shadows: Shadows;
   readonly #watch: ModuleWatch;
 
   constructor(options: PluginLifeOptions) {
@@ -89,7 +101,22 @@ export class PluginLife {
       mask: (text) => this.#course.mask(text),
       create: (wanted, build) => this.#generations.create(wanted, build),
       serving: () => this.#course.serving,
-      handOver: (generation, check) => this.#course.handOver(generation, check),
+      handOver: async (generation, check) => {
+        const outcome = await this.#course.handOver(generation, check);
+        // What it was held against serves no more.
+        await this.#shadows.end('another generation took over');
+        return outcome;
+      },
+    });
+    this.#shadows = new Shadows({
+      ...{ plugin, log, clock, bundle, onBuild, consentOf },
+      drain: options.shadows,
+      stateOf: () => options.stateOf(plugin),
+      mask: (text) => this.#course.mask(text),
+      create: (wanted, build, rings) => this.#generations.createShadow(wanted, build, rings),
+      serving: () => this.#course.serving,
+      failure: (hash) => this.#candidates.failure(hash),
+      swap: (wish) => this.#candidates.swap(wish),
     });
     this.#watch = new ModuleWatch({ log, plugin, onChange: () => this.#onFilesChanged() });
   }
@@ -138,9 +165,11 @@ export class PluginLife {
   /**
    * Changes the worker for one of what the files and the entry say now, without a gap; the one before
    * goes on if that fails. `force`: also if nothing changed, or if this version failed before.
-   * Rejects with why there is no new generation.
+   * Rejects with why there is no new generation. As a shadow if that, or the entry, says so.
    */
-  async reload({ force = false }: { readonly force?: boolean } = {}): Promise<SwapOutcome> {
+  async reload({ force = false, shadow = false }: ReloadOptions = {}): Promise<SwapOutcome> {
+    if (shadow || this.#shadows.isWaiting || this.#shadowsFirst(this.entry))
+      return this.#shadows.start({ entry: this.entry, force, isAsked: true });
     const wasWanted = this.#course.isWanted;
     this.#course.want(true);
     try {
@@ -155,9 +184,22 @@ export class PluginLife {
   /** The entry in mkts.yml is another one now. As a reload; a plugin that was stopped stays so. */
   async change(entry: PluginEntry): Promise<SwapOutcome> {
     this.#candidates.forgive();
+    // Who turns it on or off does not want to see what that would write.
+    if (this.#shadowsFirst(this.entry) && this.#shadowsFirst(entry))
+      return this.#shadows.start({ entry, force: true, isAsked: true });
     if (this.#course.isWanted) return this.#candidates.swap({ entry, force: true, isAsked: true });
     this.#course.adopt(entry);
     return { outcome: 'unchanged', generation: this.#generation };
+  }
+
+  /** What the shadow runs takes the place of what serves. Rejects with why not. */
+  async promote(): Promise<SwapOutcome> {
+    return this.#shadows.promote();
+  }
+
+  /** Ends the shadow. Rejects if there is none. */
+  async discard(): Promise<void> {
+    await this.#shadows.discard();
   }
 
   /** What the files ask for, without running them beyond their load. */
@@ -195,6 +237,7 @@ export class PluginLife {
 
   /** Tells a trigger. Rejects if it is not running, with its own error, or after a timeout. */
   async fire(batch: PlainBatch): Promise<void> {
+    if (this.#condition.is('running', 'degraded')) this.#shadows.fire(batch);
     await this.#course.fire(batch);
   }
 
@@ -229,6 +272,7 @@ export class PluginLife {
           ? undefined
           : { generation: onProbation, state: 'probation', reason: undefined }),
       parkedGeneration,
+      shadow: this.#shadows.report(),
       swaps: this.#course.swapCount,
       restarts: this.#course.restartCount,
       zombies: this.#generations.zombies,
@@ -252,16 +296,25 @@ export class PluginLife {
 
   async #end(state: Extract<PluginState, { kind: 'stopped' | 'quarantined' }>): Promise<void> {
     this.#candidates.cancel();
+    const shadow = this.#shadows.end('the plugin is stopped');
     await this.#course.end(state);
+    await shadow;
   }
 
   #onFilesChanged(): void {
     // Whoever stopped it does not want it back for a saved file.
     if (!this.#course.isWanted) return;
+    const wish = { entry: this.entry, force: false, isAsked: false };
+    const taken = this.#shadowsFirst(this.entry)
+      ? this.#shadows.start(wish)
+      : this.#candidates.swap(wish);
     // Why not is in the log.
-    this.#candidates
-      .swap({ entry: this.entry, force: false, isAsked: false })
-      .catch(() => undefined);
+    taken.catch(() => undefined);
+  }
+
+  /** Nothing can be held against a plugin that does not run: then a new version just starts. */
+  #shadowsFirst(entry: PluginEntry): boolean {
+    return entry.reload?.shadow === true && this.#course.serving !== undefined;
   }
 
   /** What runs may be of other files than what was built last, for as long as that is not ready. */

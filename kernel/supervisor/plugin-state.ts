@@ -2,6 +2,7 @@
 
 import type { PluginDescription } from '../../workers/protocol.ts';
 import { MktsError, reasonOf } from '../base/errors.ts';
+import type { ShadowReport } from '../base/plugin-report.ts';
 import type { Log, PluginEntry } from './plugin-entry.ts';
 
 export type PluginState =
@@ -32,9 +33,10 @@ export interface SwapOutcome {
   /**
    * `swapped`: the new generation runs. `unchanged`: what runs is what a build gives. `waiting`: the
    * new one asks for more than was agreed to; the one before goes on until `approve`. `started`:
-   * nothing ran, so there was nothing to hand over.
+   * nothing ran, so there was nothing to hand over. `shadow`: the new one runs beside the one before,
+   * which goes on, and its rows are compared.
    */
-  readonly outcome: 'swapped' | 'unchanged' | 'waiting' | 'started';
+  readonly outcome: 'swapped' | 'unchanged' | 'waiting' | 'started' | 'shadow';
   /** Of the worker that runs, or waits. */
   readonly generation: number;
 }
@@ -71,6 +73,8 @@ export interface PluginStatus {
   readonly candidate: CandidateStatus | undefined;
   /** The generation that takes over again if the running one fails in its probation. */
   readonly parkedGeneration: number | undefined;
+  /** A generation that runs beside it, and writes to a diff. */
+  readonly shadow: ShadowReport | undefined;
   /** Changes of generation while it ran. */
   readonly swaps: number;
   readonly restarts: number;

@@ -34,9 +34,10 @@ import type {
   SupervisorClock,
   SupervisorLimits,
 } from './plugin-entry.ts';
-import { PluginLife } from './plugin-life.ts';
+import { PluginLife, type ReloadOptions } from './plugin-life.ts';
 import type { Inspection, PluginState, PluginStatus, SwapOutcome } from './plugin-state.ts';
 import { type MemoryLook, ProcessMemoryWatch } from './process-memory-watch.ts';
+import type { ShadowDrain } from './shadow.ts';
 
 export interface SupervisorOptions {
   readonly entries: readonly PluginEntry[];
@@ -64,6 +65,8 @@ export interface SupervisorOptions {
   readonly onRing: (feed: PluginFeed) => void;
   /** Its last frame is in the ring. Resolves when that is taken; then the ring is forgotten. */
   readonly onGone: (feed: PluginFeed) => Promise<void> | void;
+  /** Where the rows of shadows go; absent: there can be none. */
+  readonly shadows?: ShadowDrain;
   readonly onState?: (plugin: string, state: PluginState) => void;
   /** What the watch over the memory of the process sees, many times a second: must be cheap. */
   readonly onMemoryLook?: ((look: MemoryLook) => void) | undefined;
@@ -176,8 +179,18 @@ export class Supervisor {
    * A new generation of what the files say now, beside the one that runs, then in its place. Rejects
    * with why there is none; then the one before goes on. `force`: also if nothing changed.
    */
-  async reload(plugin: string, options?: { readonly force?: boolean }): Promise<SwapOutcome> {
+  async reload(plugin: string, options?: ReloadOptions): Promise<SwapOutcome> {
     return this.#life(plugin).reload(options);
+  }
+
+  /** The shadow's version takes over, as a reload does. Rejects with MKTS_SHADOW_NONE, MKTS_SHADOW. */
+  async promote(plugin: string): Promise<SwapOutcome> {
+    return this.#life(plugin).promote();
+  }
+
+  /** Ends the shadow and forgets its diff. Rejects with MKTS_SHADOW_NONE. */
+  async discard(plugin: string): Promise<void> {
+    await this.#life(plugin).discard();
   }
 
   /** Ends a plugin and starts it anew, also out of quarantine. Rejects with why it does not run. */
