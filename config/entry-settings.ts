@@ -88,7 +88,7 @@ export interface ReloadSettings {
   readonly shadow?: boolean;
   /** Shadow: this many equal rows and no other promote it; undefined: a command does. */
   readonly promoteAfterRows?: number | undefined;
-  /** Shadow: a row of one side waits this long for that of the other. */
+  /** Shadow: rows are judged when nothing was written at their time for so long. */
   readonly shadowWindowMs?: number;
 }
 
@@ -149,7 +149,7 @@ const reloadShape = z.object({
     .describe('with shadow: equal rows, and none other, after which the new generation takes over'),
   shadow_window: duration
     .default(SHADOW_WINDOW_MS)
-    .describe('with shadow: how long a row of one waits for that of the other'),
+    .describe('with shadow: how long nothing is written at a time before its rows are judged'),
 });
 
 const freshnessShape = z.object({

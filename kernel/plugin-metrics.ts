@@ -80,6 +80,12 @@ const OF_LETTERS: readonly (readonly [
   ['Gauge', 'dead_letters', 'Dead letters kept.', ({ kept }) => kept],
 ];
 
+const SHADOW_RESULTS: Readonly<Record<string, string>> = {
+  onlyOld: 'only_old',
+  onlyNew: 'only_new',
+  atStart: 'at_start',
+};
+
 export function addPluginMetrics(metrics: Metrics, sources: PluginMetricSources): void {
   const { plugins, rows, letters, lineCount, budgets, denials } = sources;
   const add = (
@@ -125,6 +131,13 @@ export function addPluginMetrics(metrics: Metrics, sources: PluginMetricSources)
     ['plugin', 'budget'],
     () => plugins().flatMap((status) => usedRatios(status, budgets(status))),
   );
+  add(
+    'Gauge',
+    'shadow_rows',
+    'Rows of its shadow and of itself that were held against each other, by result.',
+    ['plugin', 'generation', 'result'],
+    () => plugins().flatMap(shadowRows),
+  );
   add('Counter', 'denied_total', 'What it tried and may not do.', ['plugin', 'what'], () =>
     denials().map(({ plugin, what, count }) => ({ labels: { plugin, what }, value: count })),
   );
@@ -132,6 +145,16 @@ export function addPluginMetrics(metrics: Metrics, sources: PluginMetricSources)
 
 function labelsOf({ name, generation }: PluginStatus): { plugin: string; generation: string } {
   return { plugin: name, generation: String(generation) };
+}
+
+/** Of the shadow's generation: gone with it, and begun anew by the next. */
+function shadowRows({ name, shadow }: PluginStatus): readonly Sample[] {
+  if (shadow === undefined) return [];
+  const generation = String(shadow.generation);
+  return Object.entries(shadow.counts).map(([count, value]) => ({
+    labels: { plugin: name, generation, result: SHADOW_RESULTS[count] ?? count },
+    value,
+  }));
 }
 
 function usedRatios({ name }: PluginStatus, budgets: readonly BudgetUse[]): readonly Sample[] {

@@ -198,20 +198,27 @@ export const PLUGIN_REQUESTS_MAX = 64;
 export const PLUGIN_DISK_MB = 64;
 /** A new generation that fails within this time gives way to the one before. */
 export const PROBATION_MS = 10_000;
-/** A row of a plugin or of its shadow waits this long for the same row of the other. */
+/** Rows of a plugin and of its shadow are judged when nothing was written at their time for so long. */
 export const SHADOW_WINDOW_MS = 60_000;
+/** Rows of one key and time that never rest for such a window are judged after so many. */
+export const SHADOW_WINDOWS_MAX = 10;
 /** Part of the window in which a shadow finds its feet: rows of one side only are not held against it. */
 export const SHADOW_SETTLE_FRACTION = 0.1;
 /** Rows that wait, their bytes, and keys that are told apart: past it the oldest stay uncompared. */
 export const SHADOW_ROWS_MAX = 100_000;
 export const SHADOW_BYTES_MAX: number = 32 * MiB;
 export const SHADOW_KEYS_MAX = 65_536;
+/** Then so much of what may wait is kept. */
+export const SHADOW_KEPT_SHARE = 0.9;
+/** Rows both wrote that are remembered, for the day one of them writes another there. */
+export const SHADOW_AGREED_MAX = 16_384;
 /** Differences of each kind that are kept with their values: the first ones. */
 export const SHADOW_SAMPLES_MAX = 5;
 /** Newest pairs of rows the latency is told of. */
 export const SHADOW_LAGS_MAX = 1024;
-/** Frames of one shadow a round of the drain takes. */
+/** Frames of one shadow a round of the drain takes, and after this time no other. */
 export const SHADOW_FRAMES_PER_ROUND = 256;
+export const SHADOW_ROUND_MS = 1;
 /** Batches that wait for a shadow of a trigger: past it they pass it by, and are counted. */
 export const SHADOW_BATCHES_MAX = 1024;
 /** Time between looks at whether a shadow differs, or may take over. */

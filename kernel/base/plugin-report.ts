@@ -136,11 +136,13 @@ export interface ShadowCounts {
   /** Both wrote the same bytes. */
   readonly equal: number;
   readonly different: number;
+  /** Both wrote it, not the same as yet: `different` if neither writes it again. */
+  readonly disputed: number;
   readonly onlyOld: number;
   readonly onlyNew: number;
   /** Of one side only while the shadow found its feet: not a difference. */
   readonly atStart: number;
-  /** Too many waited: nothing is known of these. */
+  /** Too many waited, or it ended: nothing is known of these. */
   readonly uncompared: number;
   /** For the row of the other side. */
   readonly waiting: number;
@@ -150,7 +152,7 @@ export interface ShadowCounts {
 export type ShadowValues = Readonly<Record<string, number | string>>;
 
 export interface ShadowSample {
-  readonly what: 'different' | 'only old' | 'only new';
+  readonly what: 'different' | 'disputed' | 'only old' | 'only new';
   readonly key: string;
   readonly epoch: number;
   readonly nanoseconds?: number | undefined;
@@ -175,6 +177,8 @@ export interface ShadowReport {
   readonly lagMs?: { readonly median: number; readonly p99: number } | undefined;
   /** The first of each kind. */
   readonly samples: readonly ShadowSample[];
+  /** What it could not write: rows refused by its worker, and messages it could not read. */
+  readonly refused?: { readonly count: number; readonly reason: string } | undefined;
   /** Of a trigger: batches it was told of, and those it was too slow for. */
   readonly batches?:
     | { readonly fired: number; readonly failed: number; readonly missed: number }

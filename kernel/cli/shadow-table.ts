@@ -4,16 +4,19 @@ import type { ShadowReport, ShadowSample, ShadowValues } from '../base/plugin-re
 
 /** What it is and how it compares; then the first differences, value by value. */
 export function* shadowLines(shadow: ShadowReport): Generator<string> {
-  const { counts, lagMs, batches, promoteAfterRows, version } = shadow;
+  const { counts, lagMs, batches, refused, promoteAfterRows, version } = shadow;
   yield `shadow: generation ${shadow.generation}${version === undefined ? '' : ` (${version})`}, ${shadow.state}, begun ${shadow.seconds} s ago`;
   if (shadow.reason !== undefined) yield `  ${printable(shadow.reason)}`;
   yield `  equal       ${counts.equal}${promoteAfterRows === undefined ? '' : ` of ${promoteAfterRows}, then it takes over if none differs`}`;
   yield `  different   ${counts.different}`;
+  yield `  disputed    ${counts.disputed}: both wrote it, not the same so far`;
   yield `  only old    ${counts.onlyOld}`;
   yield `  only new    ${counts.onlyNew}`;
   yield `  waiting     ${counts.waiting} for the row of the other`;
   if (counts.atStart > 0) yield `  at start    ${counts.atStart} of one of them only: not counted`;
-  if (counts.uncompared > 0) yield `  uncompared  ${counts.uncompared}: too many waited`;
+  if (counts.uncompared > 0) yield `  uncompared  ${counts.uncompared}: nothing is known of them`;
+  if (refused !== undefined)
+    yield `  refused     ${refused.count}; the first: ${printable(refused.reason)}`;
   if (lagMs !== undefined) yield `  later by    ${lagMs.median} ms, p99 ${lagMs.p99} ms`;
   if (batches !== undefined)
     yield `  batches     ${batches.fired} done, ${batches.failed} failed, ${batches.missed} missed`;

@@ -78,15 +78,15 @@ export class Drain {
 
   /**
    * From now on the rows of this ring, and those taken from the plugin that runs under the same name,
-   * go to a diff; those of this ring to nowhere else. Call what it returns when it writes no more.
+   * go to a diff; those of this ring to nowhere else. Call what it returns when it writes no more:
+   * that resolves when the last of them is taken.
    */
-  shadow(feed: ShadowFeed): () => void {
+  shadow(feed: ShadowFeed): () => Promise<void> {
     const { plugin } = feed.source;
     const shadow = new ShadowIntake(feed);
     this.#shadows.set(plugin, shadow);
-    return () => {
-      // What is in its ring is bounded, and it writes no more.
-      while (shadow.drain() > 0);
+    return async () => {
+      await shadow.finish();
       if (this.#shadows.get(plugin) === shadow) this.#shadows.delete(plugin);
     };
   }

@@ -2,34 +2,40 @@
  * What a plugin wrote against what its shadow wrote: the diff by which a new version is judged before
  * it may write. Pure but for its clock; main thread.
  *
- *   old ─ row ─┐    same key, Epoch (and Nanoseconds)?
- *              ├──▶ the other side's waits: compare bytes, equal or different
- *   new ─ row ─┘    none waits: wait, for a window; then it is a row of one side only
+ *   old ─ row ─┐    same key and time?
+ *              ├──▶ the other side's is there: the same bytes are equal
+ *   new ─ row ─┘    none, or another: wait until nothing was written there for a window
  *
- * The n-th row of one side at a place is held against the n-th of the other: rows that wait at a
- * place are of one side, and the oldest is matched first. So sides that write the same rows in the
- * same order per place are equal, however they interleave.
+ * What is compared is what would be stored. Of rows with an Epoch alone the last one written counts,
+ * so two that ask their venue at other moments agree once both have the final bar; until then the
+ * place is `disputed`. What they agreed on is remembered: one may write it once more. Ticks (Epoch and Nanoseconds) are all kept: the n-th of one side at an instant is
+ * held against the n-th of the other, at once.
  *
  * The two do not begin at the same row: one may be in the middle of something, the other must connect
  * first. What only one wrote until shortly after the shadow's first row is counted apart.
  *
- * Bounds: rows, bytes and keys of limits.ts. Past them the oldest are `uncompared`; the shadow is held
- * up before (`hasRoom`), the running plugin never is.
+ * Bounds: rows, bytes and keys of limits.ts. Past them the oldest are `uncompared`, and so is what the
+ * other side alone writes for a window; the shadow is held up before (`hasRoom`), the running plugin
+ * never is.
  */
 
 import {
+  SHADOW_AGREED_MAX,
   SHADOW_BYTES_MAX,
+  SHADOW_KEPT_SHARE,
   SHADOW_KEYS_MAX,
   SHADOW_LAGS_MAX,
   SHADOW_ROWS_MAX,
   SHADOW_SAMPLES_MAX,
   SHADOW_SETTLE_FRACTION,
+  SHADOW_WINDOWS_MAX,
 } from '../base/limits.ts';
-import type { ShadowCounts, ShadowSample, ShadowValues } from '../base/plugin-report.ts';
+import type { ShadowCounts, ShadowSample } from '../base/plugin-report.ts';
 import { epochAt, ROW_BLOCK_KIND, rowBlockLayout } from '../base/row-block.ts';
 import type { BucketSchema } from '../base/schema.ts';
-import { EPOCH_SHAPE, NANOSECONDS_SHAPE, sameSchema } from '../base/schema.ts';
+import { sameSchema } from '../base/schema.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
+import { valuesOf } from './shadow-values.ts';
 
 export type Side = 'old' | 'new';
 
@@ -51,21 +57,34 @@ interface WaitingRow {
   readonly bytes: Uint8Array;
   readonly schema: BucketSchema;
   readonly atMs: number;
+  /** Of ticks: the next of the same side at the same instant. */
+  next: WaitingRow | undefined;
 }
 
-/** Rows of one side at one place that the other side did not write yet. */
-interface Place {
+/** A key and a time. */
+interface Spot {
+  readonly id: string;
   readonly key: string;
   readonly epoch: number;
+  /** Undefined: a row with an Epoch alone, of which each side has one at most. */
   readonly nanoseconds: number | undefined;
-  readonly side: Side;
-  readonly rows: WaitingRow[];
-  /** Never falls along the order of places. */
-  sinceMs: number;
+}
+
+/** Rows at one key and time that are not equal, or not yet. */
+interface Place extends Spot {
+  readonly firstMs: number;
+  /** When something was written here last; never falls along the order of places. */
+  changedMs: number;
+  /** The first that waits, of each side; of ticks only one side waits. */
+  old: WaitingRow | undefined;
+  new: WaitingRow | undefined;
+  /** Of ticks: the last that waits. */
+  last: WaitingRow | undefined;
 }
 
 /** Besides its bytes, what a row costs that waits. */
 const ROW_OVERHEAD_BYTES = 200;
+const OTHER = { old: 'new', new: 'old' } as const;
 
 export class ShadowDiff {
   readonly #nowMs: () => number;
@@ -73,15 +92,16 @@ export class ShadowDiff {
   readonly #rowsMax: number;
   readonly #bytesMax: number;
   readonly #keyIds = new Map<string, number>();
-  /** By key and time; those that wait longest first. */
+  /** By key and time; those that did not change for longest first. */
   readonly #places = new Map<string, Place>();
-  readonly #waiting: Record<Side, number> = { old: 0, new: 0 };
-  #waitingBytes = 0;
+  readonly #agreed: AgreedRows;
+  readonly #waiting = { old: { rows: 0, bytes: 0 }, new: { rows: 0, bytes: 0 } };
   readonly #counts = {
     equal: 0,
     different: 0,
     onlyOld: 0,
     onlyNew: 0,
+    disputed: 0,
     atStart: 0,
     uncompared: 0,
   };
@@ -89,10 +109,16 @@ export class ShadowDiff {
     different: [],
     'only old': [],
     'only new': [],
+    disputed: [],
   };
   readonly #lags: number[] = [];
   #lagCount = 0;
   #firstNewMs: number | undefined;
+  /** When rows of a side were given up for being too many: those of the other may be their halves. */
+  readonly #evictedMs: Record<Side, number> = {
+    old: Number.NEGATIVE_INFINITY,
+    new: Number.NEGATIVE_INFINITY,
+  };
   #row = new Uint8Array(1024);
   #enough: { readonly rows: number; readonly atMs: number } | undefined;
 
@@ -101,20 +127,33 @@ export class ShadowDiff {
     this.#windowMs = windowMs;
     this.#rowsMax = rowsMax ?? SHADOW_ROWS_MAX;
     this.#bytesMax = bytesMax ?? SHADOW_BYTES_MAX;
+    this.#agreed = new AgreedRows(this.#bytesMax / 4);
   }
 
   /** False: the shadow is so far ahead, or beside, that it must wait. */
   get hasRoom(): boolean {
-    return this.#waiting.new < this.#rowsMax / 2 && this.#waitingBytes < this.#bytesMax / 2;
+    const { rows, bytes } = this.#waiting.new;
+    return rows < this.#rowsMax / 2 && bytes < this.#bytesMax / 2;
   }
 
   get counts(): ShadowCounts {
-    return { ...this.#counts, waiting: this.#waiting.old + this.#waiting.new };
+    const { disputed } = this.#counts;
+    const rows = this.#waiting.old.rows + this.#waiting.new.rows;
+    return { ...this.#counts, waiting: rows - 2 * disputed };
   }
 
   /** The first differences of each kind. */
   get samples(): readonly ShadowSample[] {
-    return Object.values(this.#samples).flat();
+    const { disputed: _none, ...kept } = this.#samples;
+    const samples = Object.values(kept).flat();
+    let found = Math.min(this.#counts.disputed, SHADOW_SAMPLES_MAX);
+    for (const place of this.#places.values()) {
+      if (found === 0) break;
+      if (place.old === undefined || place.new === undefined) continue;
+      samples.push(sampleOf('disputed', place, place.old, place.new));
+      found--;
+    }
+    return samples;
   }
 
   /** Rows that are not what the other side wrote, or that it did not write at all. */
@@ -138,7 +177,7 @@ export class ShadowDiff {
       const bucket = buckets.bucketById(view.getUint32(at + 8, true));
       if (bucket !== undefined) this.takeBlock(side, bucket.key.path, bucket.schema, view, at);
     }
-    this.sweep();
+    if (this.#isFull) this.sweep();
   }
 
   /** Takes the rows of a checked row block. */
@@ -160,38 +199,27 @@ export class ShadowDiff {
       const epoch = epochAt(view, offset + (columnOffsets[0] ?? 0) + 8 * row);
       const nanoseconds = isTick ? view.getInt32(nanosAt + 4 * row, true) : undefined;
       const id = isTick ? `${keyId} ${epoch} ${nanoseconds}` : `${keyId} ${epoch}`;
-      const place = this.#places.get(id);
-      if (place !== undefined && place.side !== side) this.#match(id, place, schema, bytes, nowMs);
-      else {
-        const rows = place?.rows ?? [];
-        if (place === undefined)
-          this.#places.set(id, { key, epoch, nanoseconds, side, rows, sinceMs: nowMs });
-        rows.push({ bytes: bytes.slice(), schema, atMs: nowMs });
-        this.#waiting[side]++;
-        this.#waitingBytes += ROW_OVERHEAD_BYTES + bytes.length;
-      }
+      const spot = { id, key, epoch, nanoseconds };
+      if (isTick) this.#takeTick(side, spot, { bytes, schema }, nowMs);
+      else this.#takeRow(side, spot, { bytes, schema }, nowMs);
     }
   }
 
-  /** Gives up on rows that waited too long, or that are too many. Cheap if there are none. */
+  /** Judges rows that waited long enough; of those that are too many, gives up some and not just one. */
   sweep(): void {
     const nowMs = this.#nowMs();
-    for (const [id, place] of this.#places) {
-      const isTooMany =
-        this.#waiting.old + this.#waiting.new > this.#rowsMax ||
-        this.#waitingBytes > this.#bytesMax;
-      if (!isTooMany && nowMs - place.sinceMs < this.#windowMs) return;
-      const [first] = place.rows;
-      this.#places.delete(id);
-      if (!isTooMany && first !== undefined && nowMs - first.atMs < this.#windowMs) {
-        // Rows before it were matched meanwhile. To the end of the order: late rather than wrong.
-        place.sinceMs = nowMs;
-        this.#places.set(id, place);
-        continue;
-      }
-      // All that wait at this place: which of the other side's is the n-th is not known any more.
-      for (const row of place.rows) this.#giveUp(place, row, isTooMany);
+    let isTooMany = this.#isFull;
+    for (const place of this.#places.values()) {
+      if (isTooMany) isTooMany = this.#share > SHADOW_KEPT_SHARE;
+      if (!isTooMany && nowMs - place.changedMs < this.#windowMs) return;
+      this.#settle(place, isTooMany ? nowMs : undefined);
     }
+  }
+
+  /** The shadow is over: what waits is never going to be known, and is forgotten. */
+  close(): void {
+    const nowMs = this.#nowMs();
+    for (const place of this.#places.values()) this.#settle(place, nowMs);
   }
 
   /**
@@ -202,38 +230,122 @@ export class ShadowDiff {
     if (this.#counts.equal < rows || this.differences > 0 || this.#counts.uncompared > 0)
       return false;
     if (this.#enough?.rows !== rows) this.#enough = { rows, atMs: this.#nowMs() };
-    for (const { rows: waiting, sinceMs } of this.#places.values()) {
-      if (sinceMs > this.#enough.atMs) return true;
-      if (waiting.some(({ atMs }) => !this.#isOfStart(atMs))) return false;
+    for (const place of this.#places.values()) {
+      if (place.firstMs > this.#enough.atMs) continue;
+      if (place.old !== undefined && place.new !== undefined) return false;
+      for (let row = place.old ?? place.new; row !== undefined; row = row.next)
+        if (!this.#isOfStart(row.atMs)) return false;
     }
     return true;
   }
 
-  #match(id: string, place: Place, schema: BucketSchema, bytes: Uint8Array, nowMs: number): void {
-    const waited = place.rows.shift();
-    if (waited === undefined) return;
-    if (place.rows.length === 0) this.#places.delete(id);
-    this.#forget(place.side, waited);
-    const lag = place.side === 'old' ? nowMs - waited.atMs : waited.atMs - nowMs;
-    this.#lags[this.#lagCount++ % SHADOW_LAGS_MAX] = lag;
-    const isSame =
-      (waited.schema === schema || sameSchema(waited.schema, schema)) &&
-      Buffer.compare(waited.bytes, bytes) === 0;
-    if (isSame) {
+  /** How much waits, of what may. */
+  get #share(): number {
+    const { old, new: fresh } = this.#waiting;
+    return Math.max(
+      (old.rows + fresh.rows) / this.#rowsMax,
+      (old.bytes + fresh.bytes) / this.#bytesMax,
+    );
+  }
+  get #isFull(): boolean {
+    return this.#share > 1;
+  }
+
+  /** Of rows with an Epoch alone the last of each side counts. `row` is valid for this call only. */
+  #takeRow(side: Side, spot: Spot, row: RowValues, nowMs: number): void {
+    let place = this.#places.get(spot.id);
+    if (place === undefined) {
+      const agreed = this.#agreed.get(spot.id);
+      if (agreed !== undefined && isSame(agreed, row)) return;
+      place = this.#newPlace(spot, nowMs);
+      if (agreed !== undefined) place[OTHER[side]] = this.#wait(OTHER[side], agreed, agreed.atMs);
+    }
+    const mine = place[side];
+    const theirs = place[OTHER[side]];
+    if (mine !== undefined) this.#forget(side, mine);
+    if (mine !== undefined && theirs !== undefined) this.#counts.disputed--;
+    if (theirs !== undefined && isSame(theirs, row)) {
+      this.#forget(OTHER[side], theirs);
+      this.#places.delete(spot.id);
+      this.#pair(side, theirs, nowMs);
+      this.#counts.equal++;
+      this.#agreed.set(spot.id, theirs);
+      return;
+    }
+    if (theirs !== undefined) this.#counts.disputed++;
+    place[side] = this.#wait(side, row, nowMs);
+    this.#changed(place, nowMs);
+  }
+
+  /** Of ticks each counts, in their order. `row` is valid for this call only. */
+  #takeTick(side: Side, spot: Spot, row: RowValues, nowMs: number): void {
+    const place = this.#places.get(spot.id) ?? this.#newPlace(spot, nowMs);
+    const theirs = place[OTHER[side]];
+    if (theirs === undefined) {
+      const waiting = this.#wait(side, row, nowMs);
+      if (place.last === undefined) place[side] = waiting;
+      else place.last.next = waiting;
+      place.last = waiting;
+      this.#changed(place, nowMs);
+      return;
+    }
+    this.#forget(OTHER[side], theirs);
+    place[OTHER[side]] = theirs.next;
+    if (theirs.next === undefined) this.#places.delete(spot.id);
+    this.#pair(side, theirs, nowMs);
+    if (isSame(theirs, row)) {
       this.#counts.equal++;
       return;
     }
     this.#counts.different++;
-    const [old, fresh] =
-      place.side === 'old' ? [waited, { bytes, schema }] : [{ bytes, schema }, waited];
-    this.#sample('different', place, old, fresh);
+    if (side === 'old') this.#sample('different', place, row, theirs);
+    else this.#sample('different', place, theirs, row);
   }
 
-  #giveUp(place: Place, row: WaitingRow, isTooMany: boolean): void {
-    this.#forget(place.side, row);
-    if (isTooMany) this.#counts.uncompared++;
-    else if (this.#isOfStart(row.atMs)) this.#counts.atStart++;
-    else if (place.side === 'old') {
+  #newPlace(spot: Spot, nowMs: number): Place {
+    const rows = { old: undefined, new: undefined, last: undefined };
+    const place = { ...spot, firstMs: nowMs, changedMs: nowMs, ...rows };
+    this.#places.set(spot.id, place);
+    return place;
+  }
+
+  /** It waits a window anew, to the end of the order; one that is never quiet is judged all the same. */
+  #changed(place: Place, nowMs: number): void {
+    if (place.changedMs === nowMs) return;
+    if (nowMs - place.firstMs > SHADOW_WINDOWS_MAX * this.#windowMs) {
+      this.#settle(place, undefined);
+      return;
+    }
+    place.changedMs = nowMs;
+    this.#places.delete(place.id);
+    this.#places.set(place.id, place);
+  }
+
+  /** Its rows wait no more. `evictedMs`: because they are too many. */
+  #settle(place: Place, evictedMs: number | undefined): void {
+    this.#places.delete(place.id);
+    const { old, new: fresh } = place;
+    const isDisputed = old !== undefined && fresh !== undefined;
+    if (isDisputed) this.#counts.disputed--;
+    if (isDisputed && evictedMs === undefined) {
+      this.#counts.different++;
+      this.#sample('different', place, old, fresh);
+    }
+    for (const side of ['old', 'new'] as const)
+      for (let row = place[side]; row !== undefined; row = row.next) {
+        this.#forget(side, row);
+        if (evictedMs !== undefined) {
+          this.#evictedMs[side] = evictedMs;
+          this.#counts.uncompared++;
+        } else if (!isDisputed) this.#alone(side, place, row);
+      }
+  }
+
+  /** The other side did not write it. */
+  #alone(side: Side, place: Place, row: WaitingRow): void {
+    if (this.#isOfStart(row.atMs)) this.#counts.atStart++;
+    else if (row.atMs <= this.#evictedMs[OTHER[side]] + this.#windowMs) this.#counts.uncompared++;
+    else if (side === 'old') {
       this.#counts.onlyOld++;
       this.#sample('only old', place, row, undefined);
     } else {
@@ -242,9 +354,23 @@ export class ShadowDiff {
     }
   }
 
+  #wait(side: Side, { schema, bytes }: RowValues, atMs: number): WaitingRow {
+    const waiting = this.#waiting[side];
+    waiting.rows++;
+    waiting.bytes += ROW_OVERHEAD_BYTES + bytes.length;
+    return { bytes: bytes.slice(), schema, atMs, next: undefined };
+  }
+
   #forget(side: Side, { bytes }: WaitingRow): void {
-    this.#waiting[side]--;
-    this.#waitingBytes -= ROW_OVERHEAD_BYTES + bytes.length;
+    const waiting = this.#waiting[side];
+    waiting.rows--;
+    waiting.bytes -= ROW_OVERHEAD_BYTES + bytes.length;
+  }
+
+  /** A row of `side` came now, and the one it belongs to before. */
+  #pair(side: Side, theirs: WaitingRow, nowMs: number): void {
+    const lag = side === 'new' ? nowMs - theirs.atMs : theirs.atMs - nowMs;
+    this.#lags[this.#lagCount++ % SHADOW_LAGS_MAX] = lag;
   }
 
   #isOfStart(atMs: number): boolean {
@@ -254,20 +380,12 @@ export class ShadowDiff {
 
   #sample(
     what: ShadowSample['what'],
-    { key, epoch, nanoseconds }: Place,
-    old: Pick<WaitingRow, 'bytes' | 'schema'> | undefined,
-    fresh: Pick<WaitingRow, 'bytes' | 'schema'> | undefined,
+    place: Place,
+    old: RowValues | undefined,
+    fresh: RowValues | undefined,
   ): void {
     const samples = this.#samples[what];
-    if (samples.length >= SHADOW_SAMPLES_MAX) return;
-    samples.push({
-      what,
-      key,
-      epoch,
-      nanoseconds,
-      old: old && valuesOf(old.schema, old.bytes),
-      new: fresh && valuesOf(fresh.schema, fresh.bytes),
-    });
+    if (samples.length < SHADOW_SAMPLES_MAX) samples.push(sampleOf(what, place, old, fresh));
   }
 
   #keyId(key: string): number | undefined {
@@ -303,34 +421,54 @@ export class ShadowDiff {
   }
 }
 
-/** Column by column; a name that is that of the time cannot be among them. */
-function valuesOf(schema: BucketSchema, packed: Uint8Array): ShadowValues {
-  const values: Record<string, number | string> = Object.create(null);
-  let at = 0;
-  for (const { name, type } of schema.columns) {
-    // A copy: a view must be aligned.
-    const { buffer } = packed.slice(at, at + type.bytes);
-    const lanes = type.view(buffer, 0, 1);
-    at += type.bytes;
-    if (name === EPOCH_SHAPE.name || name === NANOSECONDS_SHAPE.name) continue;
-    values[name] = type.lanes > 1 ? textOf(lanes) : plainNumber(lanes[0] ?? 0);
+/**
+ * The newest rows with an Epoch alone that were equal. Two generations of them, the older of which goes
+ * as a whole: a Map from whose front entries are removed one by one becomes slow to read there.
+ */
+class AgreedRows {
+  readonly #bytesMax: number;
+  #newest = new Map<string, WaitingRow>();
+  #before: ReadonlyMap<string, WaitingRow> = new Map();
+  #newestBytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
   }
-  return values;
+
+  get(id: string): WaitingRow | undefined {
+    return this.#newest.get(id) ?? this.#before.get(id);
+  }
+
+  set(id: string, row: WaitingRow): void {
+    this.#newest.set(id, row);
+    this.#newestBytes += row.bytes.length;
+    if (this.#newest.size < SHADOW_AGREED_MAX / 2 && this.#newestBytes < this.#bytesMax / 2) return;
+    this.#before = this.#newest;
+    this.#newest = new Map();
+    this.#newestBytes = 0;
+  }
 }
 
-function plainNumber(value: number | bigint): number | string {
-  const number = Number(value);
-  const isExact =
-    typeof value === 'bigint' ? Number.isSafeInteger(number) : Number.isFinite(number);
-  return isExact ? number : String(value);
+type RowValues = Pick<WaitingRow, 'bytes' | 'schema'>;
+
+function isSame(one: RowValues, other: RowValues): boolean {
+  return (
+    Buffer.compare(one.bytes, other.bytes) === 0 &&
+    (one.schema === other.schema || sameSchema(one.schema, other.schema))
+  );
 }
 
-/** UTF-32 units, padded with NUL. */
-function textOf(lanes: Iterable<number | bigint>): string {
-  return Array.from(lanes, (unit) => {
-    const point = Number(unit);
-    return point === 0 || point > 0x10ffff ? '' : String.fromCodePoint(point);
-  }).join('');
+function sampleOf(
+  what: ShadowSample['what'],
+  { key, epoch, nanoseconds }: Spot,
+  old: RowValues | undefined,
+  fresh: RowValues | undefined,
+): ShadowSample {
+  return {
+    ...{ what, key, epoch, nanoseconds },
+    old: old && valuesOf(old.schema, old.bytes),
+    new: fresh && valuesOf(fresh.schema, fresh.bytes),
+  };
 }
 
 function tenths(value: number): number {

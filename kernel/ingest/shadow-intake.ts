@@ -8,7 +8,7 @@
 
 import type { PlainState } from '../../workers/protocol.ts';
 import { PluginError } from '../base/errors.ts';
-import { FRAME_BYTES_MAX, SHADOW_FRAMES_PER_ROUND } from '../base/limits.ts';
+import { FRAME_BYTES_MAX, SHADOW_FRAMES_PER_ROUND, SHADOW_ROUND_MS } from '../base/limits.ts';
 import { FrameIntake, invalid, type RingSource, type Series, type Tap } from './frame-intake.ts';
 import { PluginStates } from './plugin-states.ts';
 import type { ShadowDiff } from './shadow-diff.ts';
@@ -44,14 +44,23 @@ export class ShadowIntake {
     });
   }
 
+  /** It writes no more: takes what is left, as far as there is room. */
+  async finish(): Promise<void> {
+    this.#tap.source.budget?.lift();
+    while (this.drain() > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    this.diff.close();
+  }
+
   /** Takes some of what waits; returns the frames. One that is not valid ends it. */
   drain(): number {
     const { source } = this.#tap;
     const { reader } = source;
     const group = this.#group;
+    const endMs = performance.now() + SHADOW_ROUND_MS;
     let frames = 0;
     try {
       while (!this.#isOver && frames < SHADOW_FRAMES_PER_ROUND && this.diff.hasRoom) {
+        if (performance.now() > endMs) break;
         if (source.budget?.isOpen === false) break;
         const frame = reader.peek();
         if (frame === undefined) break;

@@ -17,6 +17,7 @@ import type {
   SupervisorLimits,
 } from './plugin-entry.ts';
 import type { ProcessMemoryWatch } from './process-memory-watch.ts';
+import type { Diversion } from './shadow.ts';
 
 /** What all generations of a plugin share. */
 export interface GenerationsOptions {
@@ -72,13 +73,12 @@ export class Generations {
   createShadow(
     entry: PluginEntry,
     build: PluginBuild,
-    rings: Pick<GenerationOptions, 'onRing' | 'onGone'>,
+    { deadLetters, ...rings }: Diversion,
   ): Generation {
     const { kernel, log } = this.#options;
-    const { deadLetters: _deadLetters, ...functions } = kernel(entry);
     return this.#create(entry, build, {
       ...rings,
-      kernel: { ...functions, metric: () => undefined },
+      kernel: { ...kernel(entry), deadLetters, metric: () => undefined },
       log: shadowLog(log),
     });
   }

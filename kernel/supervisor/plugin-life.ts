@@ -113,7 +113,8 @@ export class PluginLife {
       drain: options.shadows,
       stateOf: () => options.stateOf(plugin),
       mask: (text) => this.#course.mask(text),
-      create: (wanted, build, rings) => this.#generations.createShadow(wanted, build, rings),
+      create: (wanted, build, diversion) =>
+        this.#generations.createShadow(wanted, build, diversion),
       serving: () => this.#course.serving,
       failure: (hash) => this.#candidates.failure(hash),
       swap: (wish) => this.#candidates.swap(wish),
@@ -168,8 +169,8 @@ export class PluginLife {
    * Rejects with why there is no new generation. As a shadow if that, or the entry, says so.
    */
   async reload({ force = false, shadow = false }: ReloadOptions = {}): Promise<SwapOutcome> {
-    if (shadow || this.#shadows.isWaiting || this.#shadowsFirst(this.entry))
-      return this.#shadows.start({ entry: this.entry, force, isAsked: true });
+    if (shadow || this.#shadowsFirst(this.entry))
+      return this.#shadows.start({ entry: this.#newestEntry, force, isAsked: true });
     const wasWanted = this.#course.isWanted;
     this.#course.want(true);
     try {
@@ -190,6 +191,12 @@ export class PluginLife {
     if (this.#course.isWanted) return this.#candidates.swap({ entry, force: true, isAsked: true });
     this.#course.adopt(entry);
     return { outcome: 'unchanged', generation: this.#generation };
+  }
+
+  /** The operator agreed to what a version asks for that waits: it goes on. */
+  async approved(): Promise<SwapOutcome> {
+    if (!this.#shadows.isWaiting) return this.reload();
+    return this.#shadows.start({ entry: this.#newestEntry, force: true, isAsked: true });
   }
 
   /** What the shadow runs takes the place of what serves. Rejects with why not. */
@@ -304,12 +311,17 @@ export class PluginLife {
   #onFilesChanged(): void {
     // Whoever stopped it does not want it back for a saved file.
     if (!this.#course.isWanted) return;
-    const wish = { entry: this.entry, force: false, isAsked: false };
+    const wish = { force: false, isAsked: false };
     const taken = this.#shadowsFirst(this.entry)
-      ? this.#shadows.start(wish)
-      : this.#candidates.swap(wish);
+      ? this.#shadows.start({ ...wish, entry: this.#newestEntry })
+      : this.#candidates.swap({ ...wish, entry: this.entry });
     // Why not is in the log.
     taken.catch(() => undefined);
+  }
+
+  /** What mkts.yml says now: a shadow may run with another entry than what serves. */
+  get #newestEntry(): PluginEntry {
+    return this.#shadows.entry ?? this.entry;
   }
 
   /** Nothing can be held against a plugin that does not run: then a new version just starts. */

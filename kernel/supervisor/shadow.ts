@@ -15,18 +15,25 @@
  */
 
 import type { PlainBatch, PlainState } from '../../workers/protocol.ts';
+import type { PlainDeadLetter } from '../base/dead-letter.ts';
 import { asError, MktsError, PluginError, reasonOf } from '../base/errors.ts';
 import { SHADOW_BATCHES_MAX, SHADOW_WINDOW_MS } from '../base/limits.ts';
 import type { ShadowReport } from '../base/plugin-report.ts';
 import { ShadowDiff } from '../ingest/shadow-diff.ts';
 import type { ShadowFeed } from '../ingest/shadow-intake.ts';
 import type { Ending, Generation, GenerationOptions } from './generation.ts';
+import type { KernelFunctions } from './kernel-api.ts';
 import type { PluginBuild, PluginEntry, SupervisorClock } from './plugin-entry.ts';
 
 /** The drain, as a shadow needs it. */
 export interface ShadowDrain {
   /** Rows of this ring go to the diff; returns what takes the last of them and ends that. */
-  shadow(feed: ShadowFeed): () => void;
+  shadow(feed: ShadowFeed): () => Promise<void>;
+}
+
+/** What leaves a shadow, and comes here in the place of the kernel. */
+export interface Diversion extends Pick<GenerationOptions, 'onRing' | 'onGone'> {
+  readonly deadLetters: NonNullable<KernelFunctions['deadLetters']>;
 }
 
 export interface ShadowOptions {
@@ -36,11 +43,7 @@ export interface ShadowOptions {
   readonly drain: ShadowDrain;
   readonly mask: (text: string) => string;
   readonly stateOf: () => PlainState;
-  readonly create: (
-    entry: PluginEntry,
-    build: PluginBuild,
-    rings: Pick<GenerationOptions, 'onRing' | 'onGone'>,
-  ) => Generation;
+  readonly create: (entry: PluginEntry, build: PluginBuild, diversion: Diversion) => Generation;
   readonly consentOf: (generation: Generation) => Promise<Ending | undefined>;
   /** It ended or failed by itself; told once. */
   readonly onOver: (shadow: Shadow) => void;
@@ -56,7 +59,8 @@ export class Shadow {
   #cause: Error | undefined;
   #generation: Generation | undefined;
   #cancelled: Error | undefined;
-  #undrain: (() => void) | undefined;
+  #undrain: (() => Promise<void>) | undefined;
+  #refused: { readonly count: number; readonly reason: string } | undefined;
   readonly #batches = { fired: 0, failed: 0, missed: 0 };
   #waitingBatches = 0;
   /** The newest batch of each key: those of one key come one after the other, as for what serves. */
@@ -92,6 +96,7 @@ export class Shadow {
       const generation = create(entry, build, {
         onRing: () => this.#divert(),
         onGone: () => this.#undrain?.(),
+        deadLetters: (_from, letters, dropped) => this.#refuse(letters, dropped),
       });
       this.#generation = generation;
       const unfit = (await generation.prepare()) ?? (await consentOf(generation));
@@ -153,6 +158,7 @@ export class Shadow {
       counts: diff.counts,
       lagMs: diff.lagMs,
       samples: diff.samples,
+      refused: this.#refused && { ...this.#refused, reason: mask(this.#refused.reason) },
       batches: entry.kind === 'trigger' ? { ...this.#batches } : undefined,
       promoteAfterRows: entry.reload?.promoteAfterRows,
     };
@@ -179,6 +185,12 @@ export class Shadow {
       diff: this.diff,
       state: stateOf(),
     });
+  }
+
+  #refuse(letters: readonly PlainDeadLetter[], dropped: number): void {
+    const count = letters.reduce((sum, { rowCount }) => sum + Math.max(1, rowCount), dropped);
+    const { count: before = 0, reason = letters[0]?.reason ?? 'not told' } = this.#refused ?? {};
+    this.#refused = { count: before + count, reason };
   }
 
   async #over(ending: Ending): Promise<void> {

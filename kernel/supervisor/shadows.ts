@@ -9,7 +9,8 @@
  * Promotion begins anew: another worker of the same build, with what the plugin remembers at the
  * hand-over. What the shadow itself remembers follows from rows nobody committed, so it cannot go on.
  *
- * Invariant: at most one shadow, and it is of the newest build that was asked for.
+ * Invariant: at most one shadow, and it is of the newest build that was asked for: whoever waited for
+ * something looks whether it is still wanted (`#check`) before it starts a worker.
  */
 
 import type { PlainBatch } from '../../workers/protocol.ts';
@@ -50,6 +51,10 @@ export class Shadows {
     this.#log = shadowLog(options.log);
   }
 
+  /** Of the one there is, which need not be the entry in force. */
+  get entry(): PluginEntry | undefined {
+    return this.#shadow?.entry;
+  }
   /** Consent is what the one there is waits for. */
   get isWaiting(): boolean {
     return this.#shadow?.state === 'waiting';
@@ -73,7 +78,7 @@ export class Shadows {
     let build: PluginBuild;
     try {
       build = await bundle(entry);
-      if (number !== this.#wishCount) throw new PluginError('MKTS_PLUGIN_SUPERSEDED', { plugin });
+      this.#check(number);
       onBuild(entry, build);
     } catch (thrown) {
       const cause = asError(thrown);
@@ -84,11 +89,13 @@ export class Shadows {
     const before = serving();
     if (before === undefined) throw this.#refusal('there is nothing it could be held against');
     if (!force && before.build.hash === build.hash && before.entry === entry) {
-      await this.end('what serves is the newest version');
+      await this.#drop('what serves is the newest version');
       return { outcome: 'unchanged', generation: before.number };
     }
     const failed = force || isAsked ? undefined : failure(build.hash);
     if (failed !== undefined) throw failed;
+    await this.#drop('another version takes its place');
+    this.#check(number);
     return this.#run(entry, build, drain);
   }
 
@@ -111,9 +118,13 @@ export class Shadows {
     await this.end('an operator discarded it');
   }
 
-  /** Nothing if there is none. Never rejects. */
+  /** Also one that is only built by now. Nothing if there is none. Never rejects. */
   async end(why: string): Promise<void> {
     this.#wishCount++;
+    await this.#drop(why);
+  }
+
+  async #drop(why: string): Promise<void> {
     const shadow = this.#shadow;
     if (shadow === undefined) return;
     const { plugin } = this.#options;
@@ -128,7 +139,6 @@ export class Shadows {
 
   async #run(entry: PluginEntry, build: PluginBuild, drain: ShadowDrain): Promise<SwapOutcome> {
     const { plugin, mask, clock, stateOf, create, consentOf } = this.#options;
-    await this.end('another version takes its place');
     const shadow = new Shadow({
       ...{ entry, build, drain, mask, clock, stateOf, create, consentOf },
       onOver: (over) => this.#onOver(over),
@@ -212,6 +222,11 @@ export class Shadows {
         { plugin, generation, ...causeFields(cause, mask), ...diff.counts },
         'the shadow failed, and is not started again: the version before goes on',
       );
+  }
+
+  #check(number: number): void {
+    if (number !== this.#wishCount)
+      throw new PluginError('MKTS_PLUGIN_SUPERSEDED', { plugin: this.#options.plugin });
   }
 
   #there(): Shadow {

@@ -224,7 +224,7 @@ export class Supervisor {
   /** Agrees to all a waiting version asks for, and lets it take over. Nothing if none waits. */
   async approve(plugin: string): Promise<SwapOutcome | undefined> {
     const life = this.#life(plugin);
-    return this.#options.consents?.approve(plugin) === true ? life.reload() : undefined;
+    return this.#options.consents?.approve(plugin) === true ? life.approved() : undefined;
   }
 
   /** What its files ask for, without running them beyond their load. */

@@ -17,7 +17,7 @@ const DEADLINE_MS = 20_000;
 const KEY = 'FED/1Min/COUNT';
 const BASE = Date.UTC(2021, 0, 1) / 1000;
 
-/** Writes n at minute n, its cursor in its state; `row` may change what it writes as n. */
+/** Writes n at minute n, its cursor in its state; `row` may change what it writes as n, and half a minute on. */
 const FEEDER = (version: string, row = '[n]', more = ''): string => `
 import { defineBgWorker, z } from 'mkts/sdk';
 export default defineBgWorker({
@@ -30,8 +30,8 @@ export default defineBgWorker({
       const Value = [];
       for (let n = next; n < next + 5; n++) {
         ${more}
-        for (const value of ${row}) {
-          Epoch.push(${BASE} + 60 * n);
+        for (const [at, value] of (${row}).entries()) {
+          Epoch.push(${BASE} + 60 * n + 30 * at);
           Value.push(value);
         }
       }
@@ -72,7 +72,7 @@ async function serverOf({ reload = {}, isolation = 'worker', trigger = false }: 
   const entry = (name: string) => ({
     module: join(directory, `${name}.ts`),
     isolation,
-    reload: { watch: false, probation: '200ms', shadow_window: '3s', ...reload },
+    reload: { watch: false, probation: '200ms', shadow_window: '2s', ...reload },
   });
   const server = await ServerProcess.start(directory, {
     root_directory: 'data',
@@ -165,7 +165,7 @@ describe.each(['worker', 'process'])('isolation: %s', (isolation) => {
   test('another version shows what it would write, and takes over when it is promoted', async () => {
     const subject = await serverOf({ isolation });
     const { server, put, ask, shadow } = subject;
-    // Every tenth is another value, every tenth is left out, and every tenth comes twice.
+    // Every tenth is another value, every tenth is left out, and every tenth has one more after it.
     put(
       'fed',
       FEEDER('2.0.0', 'n % 10 === 3 ? [n + 0.5] : n % 10 === 6 ? [] : n % 10 === 8 ? [n, n] : [n]'),
@@ -181,9 +181,14 @@ describe.each(['worker', 'process'])('isolation: %s', (isolation) => {
       if (what === 'different')
         expect([n % 10, old, fresh]).toEqual([3, { Value: n }, { Value: n + 0.5 }]);
       else if (what === 'only old') expect([n % 10, old]).toEqual([6, { Value: n }]);
-      else expect([n % 10, fresh]).toEqual([8, { Value: n }]);
+      else if (what === 'only new') expect([n % 10, fresh]).toEqual([8.5, { Value: n - 0.5 }]);
+      else expect([what, n % 10]).toEqual(['disputed', 3]);
     }
     await server.line(({ msg }) => msg === 'the shadow writes other rows');
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    expect(metrics).toMatch(
+      /^mkts_plugin_shadow_rows\{plugin="fed",generation="2",result="only_new"\} [1-9]/m,
+    );
     // Nothing of it is stored.
     await checkRows(subject);
 
