@@ -18,10 +18,11 @@ const KEY = 'FED/1Min/COUNT';
 const BASE = Date.UTC(2021, 0, 1) / 1000;
 
 /** Writes n at minute n, its cursor in its state; `row` may change what it writes as n, and half a minute on. */
-const FEEDER = (version: string, row = '[n]', more = ''): string => `
+const FEEDER = (version: string, row = '[n]', more = '', asks = ''): string => `
 import { defineBgWorker, z } from 'mkts/sdk';
 export default defineBgWorker({
-  name: 'fed', version: '${version}', api: 1, config: z.object({}),
+  name: 'fed', version: '${version}', api: 1, ${asks}
+  config: z.object({ add: z.number().default(0) }),
   async start(ctx) {
     let next = Number(ctx.state.get('next') ?? 0);
     ctx.log.info('begins', { next });
@@ -74,12 +75,13 @@ async function serverOf({ reload = {}, isolation = 'worker', trigger = false }: 
     isolation,
     reload: { watch: false, probation: '200ms', shadow_window: '2s', ...reload },
   });
-  const server = await ServerProcess.start(directory, {
+  const settings = {
     root_directory: 'data',
     listen_host: '127.0.0.1',
     bgworkers: [entry('fed')],
     ...(trigger ? { triggers: [{ ...entry('told'), on: 'FED/*/*' }] } : {}),
-  });
+  };
+  const server = await ServerProcess.start(directory, settings);
   onTestFinished(() => server.kill());
   await server.line(({ plugin, msg }) => plugin === 'fed' && msg === 'plugin is running');
   const http = async (method: string, path: string): Promise<{ status: number; body: unknown }> => {
@@ -91,6 +93,14 @@ async function serverOf({ reload = {}, isolation = 'worker', trigger = false }: 
     server,
     put,
     http,
+    /** Writes mkts.yml anew, with another `config` of the feeder. */
+    configure(config: Readonly<Record<string, unknown>>): void {
+      const path = join(directory, 'mkts.yml');
+      const bgworkers = [{ ...entry('fed'), config }];
+      const text = { listen_port: 0, log_format: 'json', ...settings, bgworkers };
+      writeFileSync(`${path}.new`, JSON.stringify(text));
+      renameSync(`${path}.new`, path);
+    },
     async ask(method: string, path: string): Promise<unknown> {
       const { status, body } = await http(method, path);
       expect(status, JSON.stringify(body)).toBe(200);
@@ -162,65 +172,6 @@ describe.each(['worker', 'process'])('isolation: %s', (isolation) => {
     expect(server.lines.filter(({ msg }) => msg === 'plugin is running')).toHaveLength(1);
   });
 
-  test('another version shows what it would write, and takes over when it is promoted', async () => {
-    const subject = await serverOf({ isolation });
-    const { server, put, ask, shadow } = subject;
-    // Every tenth is another value, every tenth is left out, and every tenth has one more after it.
-    put(
-      'fed',
-      FEEDER('2.0.0', 'n % 10 === 3 ? [n + 0.5] : n % 10 === 6 ? [] : n % 10 === 8 ? [n, n] : [n]'),
-    );
-    await ask('POST', 'fed/reload?shadow=1');
-    const report = await shadow(
-      'fed',
-      ({ counts }) => counts.different > 5 && counts.onlyOld > 5 && counts.onlyNew > 5,
-    );
-    expect(report.counts.equal).toBeGreaterThan(20);
-    for (const { what, epoch, old, new: fresh } of report.samples) {
-      const n = (epoch - BASE) / 60;
-      if (what === 'different')
-        expect([n % 10, old, fresh]).toEqual([3, { Value: n }, { Value: n + 0.5 }]);
-      else if (what === 'only old') expect([n % 10, old]).toEqual([6, { Value: n }]);
-      else if (what === 'only new') expect([n % 10, fresh]).toEqual([8.5, { Value: n - 0.5 }]);
-      else expect([what, n % 10]).toEqual(['disputed', 3]);
-    }
-    await server.line(({ msg }) => msg === 'the shadow writes other rows');
-    const metrics = await (await fetch(`${server.url}/metrics`)).text();
-    expect(metrics).toMatch(
-      /^mkts_plugin_shadow_rows\{plugin="fed",generation="2",result="only_new"\} [1-9]/m,
-    );
-    // Nothing of it is stored.
-    await checkRows(subject);
-
-    // What is promoted is what was shown, whatever the files say by now.
-    put('fed', FEEDER('3.0.0', '[-1]'));
-    const { message } = (await ask('POST', 'fed/promote')) as { message: string };
-    expect(message).toContain('runs');
-    // Of the old one at most: it was parked before.
-    const rowsBefore = (await valuesOf(subject)).length;
-    expect(await subject.detail('fed')).toMatchObject({ version: '2.0.0' });
-    await expect
-      .poll(async () => (await valuesOf(subject)).length)
-      .toBeGreaterThan(rowsBefore + 50);
-    const [bucket] = await queryServer(server.url, { destination: KEY });
-    const columnOf = (name: string): number[] =>
-      Array.from(bucket?.columns.find((column) => column.name === name)?.data ?? [], Number);
-    const epochs = columnOf('Epoch');
-    const values = columnOf('Value');
-    const found = new Map(
-      epochs.map((epoch, at) => [(epoch - BASE) / 60, values[at] ?? Number.NaN]),
-    );
-    const first = [...found.keys()].find((n) => found.get(n) !== n) ?? Number.POSITIVE_INFINITY;
-    for (let n = 0; n < Math.max(...found.keys()); n++) {
-      const isOld = found.get(n) === n;
-      if (n % 10 === 3) expect(found.get(n)).toBe(n < first ? n : n + 0.5);
-      // A minute it leaves out is the old one's, or of nobody: the next is there.
-      else if (n % 10 !== 6) expect(isOld, `minute ${n}`).toBe(true);
-    }
-    expect(first).toBeLessThan(Number.POSITIVE_INFINITY);
-    expect(server.lines.filter(({ msg }) => msg === 'plugin is swapped')).toHaveLength(1);
-  });
-
   test('one that fails is reported, not started again, and costs what serves nothing', async () => {
     const subject = await serverOf({ isolation });
     const { server, put, ask, http, shadow } = subject;
@@ -240,6 +191,61 @@ describe.each(['worker', 'process'])('isolation: %s', (isolation) => {
       shadow: { state: 'failed', generation: 2 },
     });
   });
+});
+
+test('another version shows what it would write, and takes over when promoted', async () => {
+  const subject = await serverOf();
+  const { server, put, ask, shadow } = subject;
+  // Every tenth is another value, every tenth is left out, and every tenth has one more after it.
+  put(
+    'fed',
+    FEEDER('2.0.0', 'n % 10 === 3 ? [n + 0.5] : n % 10 === 6 ? [] : n % 10 === 8 ? [n, n] : [n]'),
+  );
+  await ask('POST', 'fed/reload?shadow=1');
+  const report = await shadow(
+    'fed',
+    ({ counts }) => counts.different > 5 && counts.onlyOld > 5 && counts.onlyNew > 5,
+  );
+  expect(report.counts.equal).toBeGreaterThan(20);
+  for (const { what, epoch, old, new: fresh } of report.samples) {
+    const n = (epoch - BASE) / 60;
+    if (what === 'different')
+      expect([n % 10, old, fresh]).toEqual([3, { Value: n }, { Value: n + 0.5 }]);
+    else if (what === 'only old') expect([n % 10, old]).toEqual([6, { Value: n }]);
+    else if (what === 'only new') expect([n % 10, fresh]).toEqual([8.5, { Value: n - 0.5 }]);
+    else expect([what, n % 10]).toEqual(['disputed', 3]);
+  }
+  await server.line(({ msg }) => msg === 'the shadow writes other rows');
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  expect(metrics).toMatch(
+    /^mkts_plugin_shadow_rows\{plugin="fed",generation="2",result="only_new"\} [1-9]/m,
+  );
+  // Nothing of it is stored.
+  await checkRows(subject);
+
+  // What is promoted is what was shown, whatever the files say by now.
+  put('fed', FEEDER('3.0.0', '[-1]'));
+  const { message } = (await ask('POST', 'fed/promote')) as { message: string };
+  expect(message).toContain('runs');
+  // Of the old one at most: it was parked before.
+  const rowsBefore = (await valuesOf(subject)).length;
+  expect(await subject.detail('fed')).toMatchObject({ version: '2.0.0' });
+  await expect.poll(async () => (await valuesOf(subject)).length).toBeGreaterThan(rowsBefore + 50);
+  const [bucket] = await queryServer(server.url, { destination: KEY });
+  const columnOf = (name: string): number[] =>
+    Array.from(bucket?.columns.find((column) => column.name === name)?.data ?? [], Number);
+  const epochs = columnOf('Epoch');
+  const values = columnOf('Value');
+  const found = new Map(epochs.map((epoch, at) => [(epoch - BASE) / 60, values[at] ?? Number.NaN]));
+  const first = [...found.keys()].find((n) => found.get(n) !== n) ?? Number.POSITIVE_INFINITY;
+  for (let n = 0; n < Math.max(...found.keys()); n++) {
+    const isOld = found.get(n) === n;
+    if (n % 10 === 3) expect(found.get(n)).toBe(n < first ? n : n + 0.5);
+    // A minute it leaves out is the old one's, or of nobody: the next is there.
+    else if (n % 10 !== 6) expect(isOld, `minute ${n}`).toBe(true);
+  }
+  expect(first).toBeLessThan(Number.POSITIVE_INFINITY);
+  expect(server.lines.filter(({ msg }) => msg === 'plugin is swapped')).toHaveLength(1);
 });
 
 test('by rule a changed file runs as a shadow, and takes over after so many equal rows', async () => {
@@ -275,6 +281,40 @@ test('by rule one difference keeps the old version, and is told', async () => {
   expect(await subject.detail('fed')).toMatchObject({ version: '2.1.0' });
 });
 
+test('a changed entry runs as a shadow too, and what is saved or agreed to then is of that entry', async () => {
+  const subject = await serverOf({ reload: { watch: true, shadow: true } });
+  const { put, shadow, configure, ask } = subject;
+  const ROW = '[n + ctx.config.add]';
+  put('fed', FEEDER('2.0.0', ROW));
+  await shadow('fed', ({ version, counts }) => version === '2.0.0' && counts.equal > 10);
+  const adds = async (version: string): Promise<void> => {
+    const { samples } = await shadow(
+      'fed',
+      ({ version: is, counts }) => is === version && counts.disputed > 10,
+    );
+    for (const { old, new: fresh } of samples)
+      expect(Number(fresh?.Value) - Number(old?.Value)).toBe(1000);
+  };
+  configure({ add: 1000 });
+  await adds('2.0.0');
+  put('fed', FEEDER('2.1.0', ROW));
+  await adds('2.1.0');
+
+  put('fed', FEEDER('2.2.0', ROW, '', "capabilities: { network: ['venue.example'] },"));
+  await shadow('fed', ({ state }) => state === 'waiting');
+  expect(await subject.detail('fed')).toMatchObject({ version: '1.0.0', state: 'running' });
+  const { message } = (await ask('POST', 'fed/approve')) as { message: string };
+  expect(message).toContain('as a shadow');
+  await adds('2.2.0');
+  await checkRows(subject);
+
+  await ask('POST', 'fed/promote');
+  await expect
+    .poll(async () => (await valuesOf(subject)).at(-1), { timeout: DEADLINE_MS })
+    .toBeGreaterThan(1000 + 10);
+  expect(await subject.detail('fed')).toMatchObject({ version: '2.2.0', config: { add: 1000 } });
+});
+
 test('a trigger’s shadow is told of the same batches, and only its writes count', async () => {
   const subject = await serverOf({ trigger: true });
   const { put, ask, shadow } = subject;
@@ -287,7 +327,7 @@ test('a trigger’s shadow is told of the same batches, and only its writes coun
 
   put('told', TRIGGER('3.0.0', 2));
   await ask('POST', 'told/reload?shadow=1');
-  const other = await shadow('told', ({ counts }) => counts.different > 20);
+  const other = await shadow('told', ({ counts }) => counts.disputed > 20);
   expect(other.counts.equal).toBe(0);
   expect(other.version).toBe('3.0.0');
   await ask('POST', 'told/promote');
@@ -295,7 +335,7 @@ test('a trigger’s shadow is told of the same batches, and only its writes coun
   expect([after.version, after.shadow]).toEqual(['3.0.0', undefined]);
 });
 
-test('a build that fails, and a plugin that does not run, say why there is no shadow', async () => {
+test('a build that fails, a plugin that does not run, and a reload that was overtaken say why there is no shadow', async () => {
   const subject = await serverOf();
   const { put, http, ask } = subject;
   put('fed', 'this is no module');
@@ -305,7 +345,17 @@ test('a build that fails, and a plugin that does not run, say why there is no sh
   put('fed', FEEDER('1.0.0'));
   const { message } = (await ask('POST', 'fed/reload?shadow=1')) as { message: string };
   expect(message).toContain('nothing changed');
+
+  // Of reloads that overtake each other one runs: no worker is left behind that nobody knows.
+  put('fed', FEEDER('2.0.0'));
+  await ask('POST', 'fed/reload?shadow=1');
+  put('fed', FEEDER('2.1.0'));
+  const reloads = Array.from({ length: 5 }, () => http('POST', 'fed/reload?shadow=1'));
+  const answers = (await Promise.all(reloads)).map(({ body }) => body as { code?: string });
+  expect(answers.filter(({ code }) => code === undefined)).toHaveLength(1);
+  expect(answers.filter(({ code }) => code === 'MKTS_PLUGIN_SUPERSEDED')).toHaveLength(4);
   await ask('POST', 'fed/stop');
+  expect((await http('GET', 'fed/shadow')).status).toBe(404);
   expect((await http('POST', 'fed/reload?shadow=1')).body).toMatchObject({ code: 'MKTS_SHADOW' });
   expect((await subject.detail('fed')).state).toBe('stopped');
 });
