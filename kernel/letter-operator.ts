@@ -7,11 +7,13 @@ import type { DeadLetter, LetterList, ReplayAnswer } from './base/dead-letter.ts
 import { LETTERS_KEPT_MAX } from './base/limits.ts';
 import type { LetterOperations } from './frontend/letter-operations.ts';
 import { LetterReplay, type LetterReplayOptions } from './letter-replay.ts';
+import type { DeadLetters } from './supervisor/dead-letters.ts';
 import type { Log } from './supervisor/plugin-entry.ts';
 import type { Supervisor } from './supervisor/supervisor.ts';
 import { type WriteGrants, writeGrants } from './supervisor/write-grants.ts';
 
 export interface LetterOperatorOptions extends LetterReplayOptions {
+  readonly letters: DeadLetters;
   readonly supervisor: Pick<Supervisor, 'entry' | 'status' | 'description' | 'inspect'>;
   readonly log: Log;
 }

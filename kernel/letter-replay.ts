@@ -30,7 +30,7 @@ import type { DeadLetters } from './supervisor/dead-letters.ts';
 import type { WriteGrants } from './supervisor/write-grants.ts';
 
 export interface LetterReplayOptions {
-  readonly letters: DeadLetters;
+  readonly letters: Pick<DeadLetters, 'read' | 'remove'>;
   readonly ingest: Pick<Ingest, 'write'>;
   readonly origins: Pick<Origins, 'add'>;
 }

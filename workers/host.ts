@@ -80,6 +80,7 @@ const writer = new SeriesWriter(
     refusedKeys.open(String(text), async (key) => revive(await kernel.openSeries(key, schema))),
   keptState,
   (writes, error, acceptedRows) => letters.refused(writes, error, acceptedRows),
+  nowMs,
 );
 
 const evaluate = sealRealm({

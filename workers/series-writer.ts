@@ -13,9 +13,9 @@
 
 import { assert } from '../kernel/base/assert.ts';
 import type { Column } from '../kernel/base/column-series.ts';
-import { MktsError } from '../kernel/base/errors.ts';
+import { type ErrorCode, MktsError } from '../kernel/base/errors.ts';
 import { fitColumns } from '../kernel/base/fit-columns.ts';
-import { FRAME_BYTES_MAX } from '../kernel/base/limits.ts';
+import { FRAME_BYTES_MAX, SERIES_REOPEN_MS } from '../kernel/base/limits.ts';
 import { encodeRowBlock, rowBlockBytes, rowsPerBlock } from '../kernel/base/row-block.ts';
 import {
   type BucketSchema,
@@ -31,9 +31,16 @@ import type { KeptState } from './kept-state.ts';
 import type { ForeseenSeries, OpenedSeries } from './protocol.ts';
 import type { FrameWriter } from './transport.ts';
 
+const OF_THE_COLUMNS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'MKTS_COLUMN_MISMATCH',
+  'MKTS_COLUMN_LOSSY',
+  'MKTS_COLUMN_CAST',
+]);
+
 interface Series {
   readonly id: number;
   readonly schema: BucketSchema;
+  readonly openedMs: number;
 }
 
 /** Rows of one key in a call that is written as one piece. */
@@ -63,6 +70,7 @@ export class SeriesWriter {
   readonly #openSeries: OpenSeries;
   readonly #state: KeptState;
   readonly #onRefused: OnRefused;
+  readonly #nowMs: () => number;
   readonly #series = new Map<string, Series>();
   /** The newest call that did not finish at once; undefined: none is under way. */
   #tail: Promise<void> | undefined;
@@ -75,10 +83,12 @@ export class SeriesWriter {
     openSeries: OpenSeries,
     state: KeptState,
     onRefused: OnRefused = () => undefined,
+    nowMs: () => number = () => performance.now(),
   ) {
     this.#transport = transport;
     this.#rejectedFrames = transport.rejectedFrames;
     this.#onRefused = onRefused;
+    this.#nowMs = nowMs;
     this.#openSeries = openSeries;
     this.#state = state;
   }
@@ -105,7 +115,7 @@ export class SeriesWriter {
       const whole = call();
       return this.#queue(whole, () => this.#writeUnknown(key, inferred, options, whole));
     } catch (error) {
-      this.#onRefused(call().writes, error, 0);
+      this.#refuse(call(), error, this.#tail === undefined);
       throw error;
     }
   }
@@ -135,7 +145,7 @@ export class SeriesWriter {
         await this.#writeEnvelope(this.#fitAll(parts, changes));
       });
     } catch (error) {
-      this.#onRefused(writes, error, 0);
+      this.#refuse(call, error, this.#tail === undefined);
       throw error;
     }
   }
@@ -179,6 +189,18 @@ export class SeriesWriter {
     this.#series.clear();
   }
 
+  /**
+   * Tells of a refused call. What does not fit a bucket may fit the one that took its place since:
+   * its next write asks again, unless it did just now, or a call is under way that counts on it.
+   */
+  #refuse({ writes, acceptedRows }: Call, error: unknown, isFree: boolean): void {
+    this.#onRefused(writes, error, acceptedRows);
+    if (!isFree || !(error instanceof MktsError) || !OF_THE_COLUMNS.has(error.code)) return;
+    const beforeMs = this.#nowMs() - SERIES_REOPEN_MS;
+    for (const { key } of writes)
+      if ((this.#series.get(key)?.openedMs ?? 0) < beforeMs) this.#series.delete(key);
+  }
+
   #queue(call: Call, task: () => Promise<void>): Promise<void> {
     const before = this.#tail;
     const attempt = async (): Promise<void> => {
@@ -186,7 +208,7 @@ export class SeriesWriter {
         if (before !== undefined) this.#forgetStale();
         await task();
       } catch (error) {
-        this.#onRefused(call.writes, error, call.acceptedRows);
+        this.#refuse(call, error, true);
         throw error;
       }
     };
@@ -248,7 +270,7 @@ export class SeriesWriter {
     const known = fromPlainSchema(schema);
     if (known === undefined)
       throw new MktsError('MKTS_COLUMN_TYPE_UNKNOWN', { type: JSON.stringify(schema) });
-    const series = { id: seriesId, schema: known };
+    const series = { id: seriesId, schema: known, openedMs: this.#nowMs() };
     this.#series.set(key, series);
     return series;
   }

@@ -60,7 +60,8 @@ export function refusedColumns(
   schema: BucketSchema,
 ): readonly Column[] | undefined {
   if (rowCount === 0 || rowBlockBytes(schema, rowCount) !== size) return undefined;
-  const copy = bytes.slice(offset, offset + size);
+  // Not `slice`: that of a Buffer is a view, and columns are read from aligned memory of their own.
+  const copy = new Uint8Array(bytes.subarray(offset, offset + size));
   return decodeRowBlock(copy.buffer, 0, schema, rowCount);
 }
 

@@ -29,8 +29,11 @@ export interface Ingestion {
   readonly drain: Drain;
   readonly states: PluginStates;
   readonly fatal: Error[];
-  /** A plugin's ring the drain reads; `refused` is what it made of it. */
-  tap(series: readonly Series[]): {
+  /** A plugin's ring the drain reads; `refused` is what it made of it, unless `onRefused` is told. */
+  tap(
+    series: readonly Series[],
+    onRefused?: RingSource['onRefused'],
+  ): {
     writer: RingWriter;
     reader: RingReader;
     refused: MktsError[];
@@ -98,7 +101,7 @@ export async function startIngestion(
     drain,
     states,
     fatal,
-    tap(series) {
+    tap(series, onRefused) {
       const shared = createRing(1024 * 1024);
       const refused: MktsError[] = [];
       const reader = new RingReader(shared, 'test');
@@ -108,7 +111,7 @@ export async function startIngestion(
         reader,
         series: (id) => series[id],
         onInvalid: (error) => refused.push(error),
-        onRefused: (error) => refused.push(error),
+        onRefused: onRefused ?? ((error) => refused.push(error)),
       };
       drain.add(source);
       return { writer: new RingWriter(shared, () => doorbell.ring()), reader, refused };

@@ -14,7 +14,13 @@ import { KeptState } from '../../../workers/kept-state.ts';
 import { createRing, RingReader, RingWriter } from '../../../workers/ring.ts';
 import { type OpenSeries, SeriesWriter } from '../../../workers/series-writer.ts';
 
-function setUp(options: { capacity?: number; schema?: BucketSchema; stateBytesMax?: number } = {}) {
+interface Setting {
+  readonly capacity?: number;
+  readonly schema?: BucketSchema;
+  readonly stateBytesMax?: number;
+}
+
+function setUp(options: Setting = {}) {
   const shared = createRing(options.capacity);
   const reader = new RingReader(shared, 'test');
   const opened: string[] = [];
@@ -27,7 +33,20 @@ function setUp(options: { capacity?: number; schema?: BucketSchema; stateBytesMa
     const schema = options.schema === undefined ? plain : toPlainSchema(options.schema);
     return { seriesId: opened.length - 1, schema };
   };
-  const writer = new SeriesWriter(new RingWriter(shared, () => {}), open, state);
+  const refused: { keys: string[]; code: unknown; acceptedRows: number }[] = [];
+  const time = { nowMs: 0 };
+  const writer = new SeriesWriter(
+    new RingWriter(shared, () => {}),
+    open,
+    state,
+    (writes, error, acceptedRows) =>
+      refused.push({
+        keys: writes.map(({ key }) => key),
+        code: Reflect.get(Object(error), 'code'),
+        acceptedRows,
+      }),
+    () => time.nowMs,
+  );
   const read = (schema: BucketSchema): (number | bigint)[][] => {
     const rows: (number | bigint)[][] = [];
     for (let frame = reader.peek(); frame !== undefined; frame = reader.peek()) {
@@ -39,7 +58,7 @@ function setUp(options: { capacity?: number; schema?: BucketSchema; stateBytesMa
     }
     return rows;
   };
-  return { writer, reader, state, opened, schemas, read };
+  return { writer, reader, state, opened, schemas, read, refused, time };
 }
 
 const CLOSE: BucketSchema = { recordType: 'fixed', columns: [{ name: 'Close', type: FLOAT64 }] };
@@ -86,6 +105,65 @@ describe('SeriesWriter', () => {
       code: 'MKTS_COLUMN_MISMATCH',
     });
     expect(read(schema)).toEqual([]);
+  });
+
+  test('each refused call is told once, whether it waited or not', async () => {
+    const { writer, refused, reader } = setUp();
+    await Promise.allSettled([
+      writer.write('bad', { Epoch: [0], Close: [1] }),
+      writer.writeAll([
+        { key: 'A/1Min/X', rows: { Epoch: [0], Close: [1] } },
+        { key: 'bad', rows: { Epoch: [0], Close: [1] } },
+      ]),
+    ]);
+    await writer.write('A/1Min/X', { Epoch: [60], Close: [1] });
+    const wrong = { Epoch: [60], Other: [1] };
+    await expect(writer.write('A/1Min/X', wrong)).rejects.toThrow();
+    await expect(writer.writeAll([{ key: 'A/1Min/X', rows: wrong }])).rejects.toThrow();
+    await expect(writer.write('A/1Min/X', { Epoch: [0.5] })).rejects.toThrow();
+    expect(refused.map(({ keys, code }) => [keys.join(), code])).toEqual([
+      ['bad', 'MKTS_KEY_INVALID'],
+      ['A/1Min/X,bad', 'MKTS_KEY_INVALID'],
+      ['A/1Min/X', 'MKTS_COLUMN_MISMATCH'],
+      ['A/1Min/X', 'MKTS_COLUMN_MISMATCH'],
+      ['A/1Min/X', 'MKTS_DATASET_INVALID'],
+    ]);
+    expect(reader.gauges().rowsHanded).toBe(1);
+  });
+
+  test('rows of a call that was cut off are told apart: those in the ring, and the rest', async () => {
+    const { writer, reader, refused } = setUp({ capacity: 1 << 20 });
+    const rowCount = 200_000;
+    const rows = { Epoch: new Float64Array(rowCount), Close: new Float64Array(rowCount) };
+    const write = writer.write('A/1Min/X', rows);
+    const refusal = expect(write).rejects.toMatchObject({ code: 'MKTS_WRITES_STOPPED' });
+    await new Promise((resolve) => setImmediate(resolve));
+    reader.close();
+    await refusal;
+    const { rowsHanded } = reader.gauges();
+    expect(rowsHanded).toBeGreaterThan(0);
+    expect(refused[0]?.acceptedRows).toBe(rowsHanded);
+  });
+
+  test('after the kernel refused a frame, and now and then when rows do not fit, buckets are asked for anew', async () => {
+    const { writer, reader, opened, time } = setUp();
+    const good = { Epoch: [60], Close: [1] };
+    const wrong = { Epoch: [60], Other: [1] };
+    await writer.write('A/1Min/X', good);
+    await writer.write('A/1Min/X', good);
+    expect(opened).toHaveLength(1);
+    reader.markRejected();
+    await writer.write('A/1Min/X', good);
+    await writer.writeAll([{ key: 'A/1Min/X', rows: good }]);
+    expect(opened).toHaveLength(2);
+    await expect(writer.write('A/1Min/X', wrong)).rejects.toThrow();
+    await expect(writer.write('A/1Min/X', wrong)).rejects.toThrow();
+    expect(opened).toHaveLength(2);
+    time.nowMs = 1_001;
+    await expect(writer.write('A/1Min/X', wrong)).rejects.toThrow();
+    // Here the bucket is what the first rows after that say.
+    await writer.write('A/1Min/X', wrong);
+    expect(opened).toHaveLength(3);
   });
 
   test('a full ring makes a write wait, and a closed one ends the wait with an error', async () => {
