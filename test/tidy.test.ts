@@ -63,8 +63,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'kernel/supervisor',
     'kernel/frontend',
   ],
-  // Commands. `plugin run` uses the supervisor without a kernel.
-  'kernel/cli': ['kernel/base', ...AROUND, 'kernel/*.ts', 'kernel/supervisor'],
+  // Look into a data directory without a server: read with the readers of all who write there.
+  'kernel/tools': [...STORE, 'kernel/ingest', 'kernel/supervisor'],
+  // Commands. `plugin run` uses the supervisor without a kernel, `tool` the store.
+  'kernel/cli': [
+    'kernel/base',
+    ...AROUND,
+    'kernel/*.ts',
+    'kernel/storage',
+    'kernel/supervisor',
+    'kernel/tools',
+  ],
   'kernel/main.ts': ['kernel/cli'],
 };
 
@@ -101,6 +110,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     'kernel/cli/operations-commands.ts',
     'kernel/cli/letter-commands.ts',
     'kernel/cli/server-flags.ts',
+    'kernel/cli/tool-commands.ts',
   ],
   esbuild: ['kernel/supervisor/'],
   msgpackr: ['kernel/cli/rpc-client.ts'],

@@ -24,6 +24,9 @@ export const ERROR_TEXTS = {
   MKTS_KERNEL_LOOP:
     'the kernel process died {deaths} times within {seconds} s and is not started again; the last time it {ending}',
 
+  MKTS_REPAIR: 'nothing is repaired: {reason}',
+  MKTS_STRAY_FILE: '{path}: {reason}',
+
   // Client: goes into the reply.
   MKTS_KEY_INVALID: 'key "{key}" is not in proper format, should be like: {example}: {reason}',
   MKTS_KEY_CATEGORY:

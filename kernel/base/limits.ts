@@ -336,6 +336,16 @@ export const PATTERN_VERDICTS_MAX = 262_144;
 /** Length of one trigger pattern; past it MKTS_TRIGGER_PATTERN. */
 export const PATTERN_BYTES_MAX = 4096;
 
+// ---- tools ------------------------------------------------------------------------------------
+/** Findings integrity lists; past it they are counted. */
+export const FINDINGS_MAX = 10_000;
+/** Damaged slots side by side that make one finding; more make several. */
+export const FINDING_SLOTS_MAX = 16_384;
+/** Bytes one repair takes away and puts in their place; what is beyond is left to the next one. */
+export const REPAIR_BYTES_MAX: number = 64 * MiB;
+/** Looks of one repair: what hid something is repaired first, then what it hid. */
+export const REPAIR_ROUNDS_MAX = 8;
+
 // ---- configuration ----------------------------------------------------------------------------
 /** Bytes of mkts.yml; past it MKTS_CONFIG_UNREADABLE. */
 export const CONFIG_BYTES_MAX: number = 4 * MiB;

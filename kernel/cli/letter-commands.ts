@@ -50,7 +50,7 @@ async function runLetters(
   { id, limit, clear = false }: LettersFlags & { readonly id: number | undefined },
 ): Promise<void> {
   const { askAdmin } = await import('./admin-client.ts');
-  const { print } = await import('./plugin-operate.ts');
+  const { print } = await import('./print.ts');
   const path = ['plugins', name, 'dead-letters'];
   if (clear) {
     const answer = (await askAdmin(server, { method: 'DELETE', path })) as { removed: number };
@@ -77,7 +77,7 @@ async function runReplay(
   ids: readonly number[] | undefined,
 ): Promise<number> {
   const { askAdmin } = await import('./admin-client.ts');
-  const { print } = await import('./plugin-operate.ts');
+  const { print } = await import('./print.ts');
   const { replayLines } = await import('./letter-tables.ts');
   const answer = (await askAdmin(server, {
     method: 'POST',

@@ -3,7 +3,6 @@
  * its answer: for a person on a terminal, as JSON elsewhere.
  */
 
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import type {
   ActionAnswer,
@@ -25,6 +24,7 @@ import {
   statusLines,
   wrongLine,
 } from './plugin-tables.ts';
+import { print } from './print.ts';
 import { shadowLines } from './shadow-table.ts';
 
 export interface OperateOptions {
@@ -201,9 +201,4 @@ async function onePlugin(server: AdminServer, name: string): Promise<PluginDetai
 
 function gone({ url }: AdminServer): Error {
   return new Error(`the server at ${url} went away`);
-}
-
-export async function print(lines: Iterable<string>): Promise<void> {
-  for (const line of lines)
-    if (!process.stdout.write(`${line}\n`)) await once(process.stdout, 'drain');
 }

@@ -10,6 +10,7 @@ import { VERSION } from '../package-root.ts';
 import { addAuthoringCommands } from './authoring-commands.ts';
 import { addOperationsCommands } from './operations-commands.ts';
 import { reportError } from './report-error.ts';
+import { addToolCommands } from './tool-commands.ts';
 import { WATCHED_OPTION } from './watchdog-protocol.ts';
 
 const FAILED = 1;
@@ -117,6 +118,8 @@ function commandLine(done: (exitCode: number) => void): Command {
   const plugin = program.command('plugin').description('work with plugins');
   addOperationsCommands(plugin, done);
   addAuthoringCommands(plugin, done);
+
+  addToolCommands(program.command('tool').description('look into a data directory'), done);
 
   return program;
 }

@@ -44,7 +44,7 @@ export class StatesFile {
   load(onReport: (error: CorruptionError) => void): Map<string, Map<string, string>> {
     const bytes = this.#filesystem.readFile(this.#path);
     if (bytes === undefined) return new Map();
-    const found = decode(bytes);
+    const found = decodeStates(bytes);
     if (typeof found !== 'string') return found;
     onReport(new CorruptionError('MKTS_STATE_CORRUPT', { path: this.#path, reason: found }));
     let n = 1;
@@ -110,8 +110,8 @@ async function writeAll(file: OpenFile, texts: StateTexts): Promise<void> {
   file.write(Buffer.from(`{"version":1,"crc32":"${sum}",`), 0);
 }
 
-/** The states, or what is wrong with the file. */
-function decode(bytes: Uint8Array): Map<string, Map<string, string>> | string {
+/** The states in a file's bytes, or what is wrong with it. */
+export function decodeStates(bytes: Uint8Array): Map<string, Map<string, string>> | string {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const sum = HEADER.exec(text.toString('latin1', 0, HEADER_BYTES))?.[1];
   if (sum === undefined) return 'it does not begin as one of ours';

@@ -19,6 +19,7 @@ import {
   METADATA_DIRECTORY,
   parseYearFileName,
 } from './file-names.ts';
+import type { DirectoryEntry } from './filesystem.ts';
 import { decodeHeader, HEADER_BYTES, RESERVED_TAIL_BYTES, type YearHeader } from './header.ts';
 import type { StoreContext } from './store-context.ts';
 
@@ -43,7 +44,10 @@ export interface FoundTree {
   readonly categories: ReadonlyMap<string, string>;
 }
 
-export function readTree(context: StoreContext): FoundTree {
+/** What reading the tree needs of a store. */
+export type TreeContext = Pick<StoreContext, 'root' | 'filesystem' | 'zone' | 'reportDamage'>;
+
+export function readTree(context: TreeContext): FoundTree {
   const tree = new TreeReader(context);
   tree.walk('', [], []);
   return tree;
@@ -52,20 +56,29 @@ export function readTree(context: StoreContext): FoundTree {
 class TreeReader implements FoundTree {
   readonly buckets: FoundBucket[] = [];
   readonly categories = new Map<string, string>();
-  readonly #context: StoreContext;
+  readonly #context: TreeContext;
 
-  constructor(context: StoreContext) {
+  constructor(context: TreeContext) {
     this.#context = context;
   }
 
   walk(directory: string, items: readonly string[], categories: readonly string[]): void {
     const { filesystem, root } = this.#context;
-    const entries = filesystem.list(join(root, directory));
-    const stored = filesystem.readFile(join(root, directory, CATEGORY_FILE));
+    let entries: readonly DirectoryEntry[];
+    let stored: Uint8Array | undefined;
+    try {
+      entries = filesystem.list(join(root, directory));
+      stored = filesystem.readFile(join(root, directory, CATEGORY_FILE));
+    } catch (error) {
+      // Such as the file system's own lost+found. Without its root there is no database.
+      if (directory === '') throw error;
+      this.#hide(directory, reasonOf(error));
+      return;
+    }
     if (stored === undefined || stored.length === 0) {
-      // A root without it is a new database; a tree without files is one a crash left half made.
-      if (directory !== '' && this.#hasFiles(directory))
-        this.#report(directory, `it has no ${CATEGORY_FILE}`);
+      // A root without a tree is a new database; a tree without files is one a crash left half made.
+      const isTree = directory === '' ? this.#hasTree(entries) : this.#hasFiles(directory);
+      if (isTree) this.#hide(directory, `it has no ${CATEGORY_FILE}`);
       return;
     }
     const category = Buffer.from(stored).toString();
@@ -79,10 +92,29 @@ class TreeReader implements FoundTree {
       this.#leaf(directory, items, categories, years);
       return;
     }
+    if (files.length > 0)
+      this.#report(directory, `it has year files, and its category is ${category.slice(0, 40)}`);
     if (items.length >= DEPTH_MAX) return;
     for (const { name, kind } of entries)
       if (kind === 'directory' && name !== METADATA_DIRECTORY)
         this.walk(pathOf(directory, name), [...items, name], [...categories, category]);
+  }
+
+  /** What is there must not be made a second time: no new bucket fits this category. */
+  #hide(directory: string, reason: string): void {
+    this.categories.set(directory, '');
+    this.#report(directory, reason);
+  }
+
+  /** True if a directory of the root is one of a tree, and files are in it. */
+  #hasTree(entries: readonly DirectoryEntry[]): boolean {
+    const { filesystem, root } = this.#context;
+    return entries.some(
+      ({ name, kind }) =>
+        kind === 'directory' &&
+        filesystem.exists(join(root, name, CATEGORY_FILE)) &&
+        this.#hasFiles(name),
+    );
   }
 
   /** Besides category files, and what was on its way to be one. */

@@ -62,6 +62,13 @@ export function lockDirectory(root: string): DirectoryLock {
   });
 }
 
+/** True if a server holds the directory. Throws if its lock cannot be read. */
+export function isDirectoryHeld(root: string): boolean {
+  const found = read(join(root, LOCK_FILE));
+  const holder = found === undefined ? undefined : parse(found);
+  return holder !== undefined && isAlive(holder);
+}
+
 /** True if the lock was free. The name appears with its content, in one step. */
 function take(path: string, text: string): boolean {
   const draft = `${path}.${process.pid}`;

@@ -20,6 +20,13 @@ export const STATE_FILE = 'mkts-state.json';
 /** What was agreed to that plugins may have. */
 export const CONSENT_FILE = 'mkts-consent.json';
 
+/** What a repair has changed, and the bytes as they were. */
+export const REPAIR_REPORT_NAME: RegExp = /^mkts-repair-\d{8}T\d{9}Z\.json$/;
+
+export function repairReportName(atMs: number): string {
+  return `mkts-repair-${compactTime(atMs)}.json`;
+}
+
 /** Of the dead letters of a plugin. */
 export function lettersFileName(plugin: string): string {
   return `mkts-letters-${plugin}.jsonl`;
@@ -32,8 +39,12 @@ export function parseLettersFileName(name: string): string | undefined {
 
 /** Of a flight recording of a plugin; by name they are in the order of time. */
 export function flightFileName(plugin: string, atMs: number): string {
-  const time = new Date(atMs).toISOString().replaceAll(/[-:.]/g, '');
-  return `mkts-flight-${plugin}-${time}.json`;
+  return `mkts-flight-${plugin}-${compactTime(atMs)}.json`;
+}
+
+/** 20210102T030405678Z */
+function compactTime(atMs: number): string {
+  return new Date(atMs).toISOString().replaceAll(/[-:.]/g, '');
 }
 
 const FLIGHT_NAME = /^mkts-flight-(.+)-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{3})Z\.json$/;

@@ -33,17 +33,38 @@ export function readCell(
   slot: number,
   fileBytes: number,
 ): Cell | undefined {
+  const cell = decodeCell(file, position, memory, slot, fileBytes);
+  if (typeof cell !== 'string') return cell;
+  file.reportCell(position, cell);
+  return undefined;
+}
+
+/** As `readCell`; what is wrong with a cell is returned. */
+export function decodeCell(
+  file: YearFile,
+  position: number,
+  memory: RecordMemory,
+  slot: number,
+  fileBytes: number,
+): Cell | string | undefined {
   const index = integerAt(memory.words, slot);
   const length = integerAt(memory.words, slot + 16);
   const isFilled = position === -1 ? length > 0 : index !== 0;
   if (!isFilled && index === 0) return undefined;
   const offset = integerAt(memory.words, slot + 8);
-  if (index !== position + 1)
-    file.reportCell(position, `its index is ${index}, not ${position + 1}`);
-  else if (length <= 0 || offset < tailStart(file) || offset + length > fileBytes)
-    file.reportCell(position, `its chunk of ${length} bytes at ${offset} is not in the file`);
-  else return { offset, length };
-  return undefined;
+  if (index !== position + 1) return `its index is ${index}, not ${position + 1}`;
+  const cell = { offset, length };
+  return isChunkInFile(file, cell, fileBytes)
+    ? cell
+    : `its chunk of ${length} bytes at ${offset} is not in the file`;
+}
+
+export function isChunkInFile(
+  file: YearFile,
+  { offset, length }: Cell,
+  fileBytes: number,
+): boolean {
+  return length > 0 && offset >= tailStart(file) && offset + length <= fileBytes;
 }
 
 export function putCell(bytes: Uint8Array, at: number, position: number, cell: Cell): void {
@@ -69,10 +90,15 @@ export class ChunkReader {
 
   /** Records of a chunk, valid until the next call; damage is reported and gives undefined. */
   records(position: number, cell: Cell): Uint8Array | undefined {
-    const records = decodeChunk(this.#stored(cell), this.#stride);
+    const records = this.decode(cell);
     if (typeof records !== 'string') return records;
     this.#file.reportCell(position, records);
     return undefined;
+  }
+
+  /** As `records`; what is wrong with a chunk is returned. */
+  decode(cell: Cell): Uint8Array | string {
+    return decodeChunk(this.#stored(cell), this.#stride);
   }
 
   #stored({ offset, length }: Cell): Uint8Array {

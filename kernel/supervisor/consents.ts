@@ -40,7 +40,7 @@ export interface ConsentOptions {
 
 const FORMAT = 1;
 
-interface Agreed {
+export interface Agreed {
   readonly module: string;
   readonly asks: readonly string[];
 }
@@ -105,7 +105,7 @@ export class Consents {
     const bytes = filesystem.readFile(this.#path);
     if (bytes === undefined) return new Map();
     try {
-      return parseAgreed(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+      return decodeConsents(bytes);
     } catch (cause) {
       const aside = `${this.#path}.damaged`;
       filesystem.rename(this.#path, aside);
@@ -135,9 +135,9 @@ export class Consents {
   }
 }
 
-/** Throws a plain Error that says what is wrong. */
-function parseAgreed(text: string): Map<string, Agreed> {
-  const parsed: unknown = JSON.parse(text);
+/** What a file's bytes say, by plugin. Throws a plain Error that says what is wrong. */
+export function decodeConsents(bytes: Uint8Array): Map<string, Agreed> {
+  const parsed: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   if (!isRecord(parsed) || parsed.format !== FORMAT) throw new Error('its format is not known');
   if (!isRecord(parsed.plugins)) throw new Error('it has no plugins');
   const agreed = new Map<string, Agreed>();

@@ -356,6 +356,11 @@ function readAt(file: OpenFile, { offset, bytes }: Kept): Uint8Array {
   return target;
 }
 
+/** True for a line as this file has them: a letter, or which are removed. */
+export function isLetterLine(line: Uint8Array): boolean {
+  return parseLetter(line) !== undefined || parseRemoved(line) !== undefined;
+}
+
 function parseLine(line: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(line)) as unknown;

@@ -65,6 +65,16 @@ export interface ReferenceReplayReport {
   readonly tornBytes: number;
 }
 
+/** Paths of the Go server's logs in `root`, oldest first: names carry the time of their making. */
+export function listReferenceLogs(root: string, filesystem: Filesystem): readonly string[] {
+  const names = filesystem
+    .list(root)
+    .filter(({ name, kind }) => kind === 'file' && NAME.test(name))
+    .map(({ name }) => name);
+  names.sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
+  return names.map((name) => join(root, name));
+}
+
 /** Applies all logs of the Go server in `root`. Never throws for what is on disk. */
 export function replayReferenceLogs(options: ReferenceReplayOptions): ReferenceReplayReport {
   return new ReferenceReplay(options).run();
@@ -128,7 +138,7 @@ class ReferenceReplay {
   }
 
   run(): ReferenceReplayReport {
-    const paths = this.#list();
+    const paths = listReferenceLogs(this.#options.root, this.#options.filesystem);
     const pending = paths.flatMap((path) => this.#read(path));
     for (const bucket of this.#catalog.buckets()) this.#buckets.set(bucket.directory, bucket);
     try {
@@ -148,21 +158,10 @@ class ReferenceReplay {
     };
   }
 
-  /** Oldest first: names carry the time of their making. */
-  #list(): readonly string[] {
-    const { root, filesystem } = this.#options;
-    const names = filesystem
-      .list(root)
-      .filter(({ name, kind }) => kind === 'file' && NAME.test(name))
-      .map(({ name }) => name);
-    names.sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
-    return names.map((name) => join(root, name));
-  }
-
   #read(path: string): readonly PendingGroup[] {
     let bytes: Uint8Array;
     try {
-      bytes = readWhole(path, this.#options.filesystem);
+      bytes = readReferenceLog(path, this.#options.filesystem);
     } catch (cause) {
       this.#report(path, 0, reasonOf(cause));
       return [];
@@ -383,7 +382,8 @@ function identityOf(record: Uint8Array): string {
   return Buffer.from(record.buffer, record.byteOffset, record.length).toString('latin1');
 }
 
-function readWhole(path: string, filesystem: Filesystem): Uint8Array {
+/** All of a log's bytes. Throws if there are more than a log has. */
+export function readReferenceLog(path: string, filesystem: Filesystem): Uint8Array {
   const file = filesystem.open(path, 'read');
   try {
     const size = file.size();

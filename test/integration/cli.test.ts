@@ -42,7 +42,7 @@ test('--version and --help go to stdout and succeed', async () => {
   expect(await mkts(['--version'])).toEqual({ code: 0, stdout: `mkts ${version}\n`, stderr: '' });
   const help = await mkts(['--help']);
   expect(help.code).toBe(0);
-  for (const command of ['init', 'start', 'query', 'plugin'])
+  for (const command of ['init', 'start', 'query', 'plugin', 'tool'])
     expect(help.stdout).toContain(command);
 });
 
@@ -139,4 +139,32 @@ test('a second server on the same data fails, and says who holds it', async () =
     ),
   );
   expect(await server.stop()).toBe(0);
+});
+
+test('tool integrity: 0 clean, 1 damaged, 2 where it cannot run', async () => {
+  const directory = temporaryDirectory();
+  const root = join(directory, 'data');
+  const server = await ServerProcess.start(directory, { root_directory: root });
+  const held = await mkts(['tool', 'integrity', root]);
+  expect(held).toMatchObject({ code: 2, stdout: '' });
+  expect(held.stderr).toContain('(MKTS_ROOT_LOCKED)');
+  expect(await server.stop(), server.stderr).toBe(0);
+
+  const clean = await mkts(['tool', 'integrity', root, '--json']);
+  expect(clean).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(clean.stdout)).toMatchObject({ isClean: true, findings: [] });
+
+  writeFileSync(join(root, 'x.walfile'), '');
+  const report = join(directory, 'found.json');
+  const damaged = await mkts(['tool', 'integrity', root, '--json', '--report', report]);
+  expect(damaged.code).toBe(1);
+  const [finding] = (JSON.parse(damaged.stdout) as { findings: unknown[] }).findings;
+  expect(finding).toMatchObject({ severity: 'damage', code: 'MKTS_STRAY_FILE', path: 'x.walfile' });
+  expect(readFileSync(report, 'utf8').length).toBeGreaterThan(10);
+  const repaired = await mkts(['tool', 'integrity', root, '--repair']);
+  expect(repaired.code, 'what cannot be repaired stays damage').toBe(1);
+
+  const nowhere = await mkts(['tool', 'integrity', join(directory, 'nowhere')]);
+  expect(nowhere.code).toBe(2);
+  expect(nowhere.stderr).toContain('(MKTS_ROOT_DIRECTORY)');
 });

@@ -10,9 +10,11 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FLOAT32, INT32, STRING16 } from '../../../../kernel/base/element-type.ts';
+import { StorageError } from '../../../../kernel/base/errors.ts';
 import type { BucketSchema } from '../../../../kernel/base/schema.ts';
 import { parseTimeBucketKey } from '../../../../kernel/base/time-bucket-key.ts';
 import type { CellImage } from '../../../../kernel/storage/catalog.ts';
+import { realFilesystem } from '../../../../kernel/storage/filesystem.ts';
 import { encodeHeader } from '../../../../kernel/storage/header.ts';
 import {
   blockOfRows,
@@ -320,4 +322,47 @@ test('cells of a checkpoint cut short are put back, so that a replay adds each t
 function wide(count: number): BucketSchema {
   const columns = Array.from({ length: count }, (_, at) => ({ name: `c${at}`, type: STRING16 }));
   return { recordType: 'fixed', columns };
+}
+
+test.each([
+  ['', ''],
+  ['', 'garbage'],
+  ['A', ''],
+  ['A/1Min', 'garbage'],
+  ['A/1Min/B', 'garbage'],
+])(
+  'rows behind a category file of %j that holds %j are not made a second time',
+  async (at, text) => {
+    apply('A/1Min/B');
+    await reopen();
+    writeFileSync(inRoot(at, 'category_name'), text);
+    openAgain();
+    expect(store.catalog.buckets()).toEqual([]);
+    expect(codes()).toEqual(['MKTS_CATALOG_CORRUPT']);
+    expect(() => apply('A/1Min/B')).toThrow(
+      expect.objectContaining({ code: 'MKTS_CATEGORY_MISMATCH' }),
+    );
+  },
+);
+
+test('a directory that cannot be read, such as lost+found, hides itself and nothing else', async () => {
+  apply('A/1Min/B');
+  await reopen();
+  mkdirSync(inRoot('lost+found'));
+  store.catalog.close();
+  store = openStore(scratch.root, {
+    filesystem: {
+      ...realFilesystem,
+      list: (path) =>
+        path.endsWith('lost+found')
+          ? raise(new StorageError('MKTS_DISK', { operation: 'list', path, reason: 'EACCES' }))
+          : realFilesystem.list(path),
+    },
+  });
+  expect(store.catalog.buckets()).toHaveLength(1);
+  expect(codes()).toEqual(['MKTS_CATALOG_CORRUPT']);
+});
+
+function raise(error: Error): never {
+  throw error;
 }
