@@ -1,6 +1,5 @@
 /** The slots of a year file from the first to the last, in pieces that fit in memory; holes are left out. */
 
-import { SCAN_SLICE_BYTES } from '../base/limits.ts';
 import type { RecordMemory } from '../storage/record-layout.ts';
 import type { YearFile } from '../storage/year-file.ts';
 
@@ -10,11 +9,13 @@ export interface SlotBatch extends RecordMemory {
   readonly end: number;
 }
 
-const zeros = new Uint8Array(SCAN_SLICE_BYTES);
+/** Fits into a processor's cache: a year of seconds is a gigabyte, most of it holes. */
+const BATCH_BYTES = 262_144;
+const zeros = new Uint8Array(BATCH_BYTES);
 
 export function eachSlotBatch(file: YearFile, visit: (batch: SlotBatch) => void): void {
   const { recordBytes, endPosition } = file;
-  const slots = Math.max(1, Math.floor(SCAN_SLICE_BYTES / recordBytes));
+  const slots = Math.max(1, Math.floor(BATCH_BYTES / recordBytes));
   const buffer = new ArrayBuffer(slots * recordBytes);
   const memory = { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
   for (let first = file.filledFrom; first < endPosition; first += slots) {

@@ -17,6 +17,7 @@ import { type BucketSchema, EPOCH_SHAPE, NANOSECONDS_SHAPE } from '../../kernel/
 import { parseTimeBucketKey } from '../../kernel/base/time-bucket-key.ts';
 import type { WriteBatch } from '../../kernel/ingest/ingest.ts';
 import { CrashFilesystem, PowerCut, randomBy } from '../support/crash-filesystem.ts';
+import { expectIntegrity } from '../support/integrity.ts';
 import {
   ROOT,
   type SimulatedPlugin,
@@ -291,11 +292,15 @@ async function run(seed: number, tally: Tally, tell: (line: string) => void): Pr
       }
     }
     filesystem = filesystem.restart(Math.floor(random() * 2 ** 32));
+    // As the cut left it, before anything is replayed.
+    expectIntegrity(ROOT, filesystem);
   }
   const last = await startSimulated(filesystem);
   expect(sayable(await contents(last))).toBe(sayable(possible[0] as Model));
   const logs = filesystem.files().filter((path) => path.includes('.wal'));
   expect(logs.length, 'the new log, and nothing of the old').toBeLessThanOrEqual(2);
+  await last.stop();
+  expectIntegrity(ROOT, filesystem);
 }
 
 /** Work that hangs because the power went never settles. */

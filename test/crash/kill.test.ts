@@ -7,6 +7,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type AnsweredBucket, queryServer } from '../../kernel/cli/rpc-client.ts';
+import { expectIntegrity } from '../support/integrity.ts';
 import { writeRows } from '../support/rpc-write.ts';
 import { type LogLine, ServerProcess } from '../support/server-process.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
@@ -135,6 +136,7 @@ describe('kill -9 under load', () => {
               .map((line) => feederCount(line) ?? 0),
           );
         for (const promised of fed) promised.sent = Number.MAX_SAFE_INTEGER;
+        expectIntegrity(config.root_directory);
       } finally {
         await server.kill();
       }
@@ -148,6 +150,7 @@ describe('kill -9 under load', () => {
     for (const { promised } of writers) await check(server.url, promised);
     for (const promised of fed) await check(server.url, promised);
     expect(await server.stop(), server.stderr).toBe(0);
+    expectIntegrity(config.root_directory);
     expect(acknowledgedRows).toBeGreaterThan(ROUNDS * WRITERS);
   }, 300_000);
 });

@@ -9,6 +9,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { callServer, queryServer } from '../../kernel/cli/rpc-client.ts';
 import { realFilesystem } from '../../kernel/storage/filesystem.ts';
 import { readLog } from '../../kernel/wal/reader.ts';
+import { expectIntegrity } from '../support/integrity.ts';
 import { writeRows } from '../support/rpc-write.ts';
 import { ServerProcess } from '../support/server-process.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
@@ -96,16 +97,19 @@ test('after kill -9 a trigger is told of what a checkpoint covers, however often
   await first.line(({ msg }) => msg === 'told');
   await directory.checkpointed();
   await first.kill();
+  expectIntegrity(directory.root);
   expect(directory.owedKeys()).toEqual(ALL);
 
   // Its own checkpoint, before anything is fired, must say it again.
   const second = await directory.start();
   await second.kill();
+  expectIntegrity(directory.root);
   expect(directory.owedKeys()).toEqual(ALL);
 
   const third = await directory.start(WORKING);
   await expectAggregated(third);
   expect(await third.stop(), third.stderr).toBe(0);
+  expectIntegrity(directory.root);
   expect(readdirSync(directory.root).filter((name) => name.endsWith('.wal'))).toEqual([]);
 });
 
@@ -115,6 +119,7 @@ test('a stop its trigger is too slow for keeps the log, and the next start tells
   await writeMinutes(first.url);
   await first.line(({ msg }) => msg === 'told');
   expect(await first.stop(), first.stderr).toBe(0);
+  expectIntegrity(directory.root);
   expect(first.lines.some(({ msg, keys }) => msg.startsWith('the log stays') && keys === 8)).toBe(
     true,
   );
@@ -123,6 +128,7 @@ test('a stop its trigger is too slow for keeps the log, and the next start tells
   const second = await directory.start(WORKING);
   await expectAggregated(second);
   expect(await second.stop(), second.stderr).toBe(0);
+  expectIntegrity(directory.root);
   expect(readdirSync(directory.root).filter((name) => name.endsWith('.wal'))).toEqual([]);
 });
 
@@ -133,8 +139,10 @@ test('what is owed to a trigger that is gone is dropped, with a line', async () 
   await first.line(({ msg }) => msg === 'told');
   await directory.checkpointed();
   await first.kill();
+  expectIntegrity(directory.root);
   const second = await directory.start({ ...WORKING, name: 'renamed' });
   const line = second.lines.find(({ msg }) => msg.startsWith('the log owes keys'));
   expect(line).toMatchObject({ plugin: 'agg', keys: 8 });
   expect(await second.stop(), second.stderr).toBe(0);
+  expectIntegrity(directory.root);
 });

@@ -7,6 +7,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { queryServer } from '../../kernel/cli/rpc-client.ts';
+import { expectIntegrity } from '../support/integrity.ts';
 import { ServerProcess } from '../support/server-process.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
@@ -69,6 +70,7 @@ test(`${ROUNDS} kills leave every tick exactly once, by the cursor in the state 
         expect(begun, `round ${round} ${name}`).toBeGreaterThanOrEqual(promised.get(name) ?? 0);
         promised.set(name, Math.max(...said('committed', name)));
       }
+      expectIntegrity(join(directory, 'data'));
     } finally {
       await server.kill();
     }
@@ -89,5 +91,6 @@ test(`${ROUNDS} kills leave every tick exactly once, by the cursor in the state 
   );
   expect(one).toEqual(two);
   expect(await quiet.stop(), quiet.stderr).toBe(0);
+  expectIntegrity(join(directory, 'data'));
   expect(Math.min(...promised.values())).toBeGreaterThan(ROUNDS * 10);
 }, 300_000);
