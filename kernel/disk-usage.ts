@@ -5,11 +5,12 @@
 
 import { opendir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DISK_USAGE_INTERVAL_MS } from './base/limits.ts';
 
 const BLOCK_BYTES = 512;
 
 /** What cannot be read (a file that just went) counts as nothing. */
-export async function diskUsageBytes(directory: string): Promise<number> {
+async function diskUsageBytes(directory: string): Promise<number> {
   let bytes = 0;
   try {
     for await (const entry of await opendir(directory)) {
@@ -21,4 +22,13 @@ export async function diskUsageBytes(directory: string): Promise<number> {
     if (!(error instanceof Error && 'code' in error)) throw error;
   }
   return bytes;
+}
+
+/** Measures now and then; returns the timer to clear. */
+export function watchDiskUsage(root: string, report: (bytes: number) => void): NodeJS.Timeout {
+  const measure = (): void => {
+    void diskUsageBytes(root).then(report, () => undefined);
+  };
+  measure();
+  return setInterval(measure, DISK_USAGE_INTERVAL_MS).unref();
 }

@@ -28,7 +28,6 @@ export class KernelMetrics {
   #groups = 0;
   #logBytes = 0;
   #lossyCasts = 0;
-  #failedCheckpoints = 0;
 
   constructor(metrics: Metrics, sources: MetricSources) {
     const { catalog, wal, watermarks, triggers } = sources;
@@ -41,11 +40,6 @@ export class KernelMetrics {
     counter('mkts_groups_committed_total', 'Transaction groups.', () => this.#groups);
     counter('mkts_group_bytes_total', 'Bytes of groups in the log.', () => this.#logBytes);
     counter('mkts_lossy_casts_total', 'Values a client’s cast changed.', () => this.#lossyCasts);
-    counter(
-      'mkts_checkpoints_failed_total',
-      'Checkpoints that failed and are tried again.',
-      () => this.#failedCheckpoints,
-    );
     gauge('mkts_log_pending_bytes', 'Log no checkpoint covers.', () => wal.pendingBytes);
     gauge('mkts_dirty_bytes', 'Pages and ticks not written back.', () => catalog.dirtyBytes);
     gauge('mkts_buckets', 'Buckets.', () => catalog.buckets().length);
@@ -87,10 +81,6 @@ export class KernelMetrics {
 
   onCheckpoint(durationMs: number): void {
     this.#observeCheckpoint(durationMs / 1000);
-  }
-
-  onCheckpointFailed(): void {
-    this.#failedCheckpoints++;
   }
 
   onLossyCasts(count: number): void {

@@ -14,10 +14,11 @@ import { channel } from 'node:diagnostics_channel';
 import { dirname } from 'node:path';
 import { loadConfig, type MktsConfig } from '../config/load.ts';
 import { Doorbell } from '../workers/doorbell.ts';
-import { reasonOf, StorageError } from './base/errors.ts';
-import { DISK_USAGE_INTERVAL_MS, PLUGIN_DISK_MB, STOP_TIMEOUT_MS } from './base/limits.ts';
+import { StorageError } from './base/errors.ts';
+import { PLUGIN_DISK_MB, STOP_TIMEOUT_MS } from './base/limits.ts';
 import { ConfigReload, freshnessOf } from './config-reload.ts';
-import { diskUsageBytes } from './disk-usage.ts';
+import { DiskState } from './disk-state.ts';
+import { watchDiskUsage } from './disk-usage.ts';
 import { AdminApi } from './frontend/admin-api.ts';
 import { DataService, type Readiness } from './frontend/data-service.ts';
 import { HttpServer } from './frontend/http.ts';
@@ -182,6 +183,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
     const metrics = new Metrics();
     const families = new PluginFamilies(metrics);
     const readiness: Readiness = { queryable: false };
+    const disk = new DiskState({ log, metrics, readiness });
     const diskBytesOf = (plugin: string): number =>
       MIB * (configReload.entry(plugin)?.budget.diskMb ?? PLUGIN_DISK_MB);
     const states = new PluginStates({ recovered: recovered.states, bytesMaxOf: diskBytesOf });
@@ -206,6 +208,11 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       },
       onRoom: () => ingest.onRoom(),
       onCommitted: (stats) => kernelMetrics.onCommitted(stats),
+      onPause(refusal) {
+        disk.onPause(refusal);
+        // What it frees of the log may be the space that is wanted.
+        if (refusal !== undefined) void checkpointer.run();
+      },
       onFatal(error) {
         log.fatal(error, 'writes have stopped: what is on disk can only be known by replay');
         broken(error);
@@ -224,11 +231,11 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       intervalMs: config.checkpointIntervalMs,
       owed: () => dispatcher.owed(),
       keepStates: () => statesFile.begin(states),
-      onDone: (durationMs) => kernelMetrics.onCheckpoint(durationMs),
-      onFailed(error) {
-        kernelMetrics.onCheckpointFailed();
-        log.error({ error, code: 'MKTS_CHECKPOINT' }, `checkpoint failed: ${reasonOf(error)}`);
+      onDone(durationMs) {
+        kernelMetrics.onCheckpoint(durationMs);
+        disk.onCheckpointDone();
       },
+      onFailed: (error) => disk.onCheckpointFailed(error),
     });
     const doorbell = new Doorbell();
     const drain = new Drain({
@@ -463,6 +470,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       configReload.close();
       freshness.stop();
       await http.close(0);
+      committer.finish();
       await supervisor.stop('bgworker');
       await committer.idle();
       await dispatcher.stop(AbortSignal.timeout(STOP_TIMEOUT_MS));
@@ -488,13 +496,4 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
         throw new StorageError('MKTS_CHECKPOINT', { reason: 'the log stays for the next start' });
     }
   }
-}
-
-/** Measures now and then; returns the timer to clear. */
-function watchDiskUsage(root: string, report: (bytes: number) => void): NodeJS.Timeout {
-  const measure = (): void => {
-    void diskUsageBytes(root).then(report, () => undefined);
-  };
-  measure();
-  return setInterval(measure, DISK_USAGE_INTERVAL_MS).unref();
 }

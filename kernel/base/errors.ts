@@ -73,6 +73,8 @@ export const ERROR_TEXTS = {
   MKTS_INTERNAL: "internal error: the server's log says more",
   MKTS_BODY_TOO_LARGE: 'request body exceeds {maxBytes} bytes',
   MKTS_WRITES_STOPPED: 'the database does not take writes: {reason}',
+  MKTS_WRITES_PAUSED:
+    'writes are paused until the disk takes them again ({reason}): nothing of this request was written',
   MKTS_ADMIN_DENIED: 'the admin API does not answer this request: {reason}',
   MKTS_ADMIN_UNKNOWN: 'the admin API has no {method} {path}',
   MKTS_ADMIN_ARGUMENT: '{argument}: {problem}',
@@ -119,6 +121,7 @@ export const ERROR_TEXTS = {
 
   // Disk: writes stop, reads go on.
   MKTS_DISK: '{operation} {path}: {reason}',
+  MKTS_DISK_REFUSED: '{operation} {path}: {reason}',
   MKTS_WAL_WRITE: 'write-ahead log {path} cannot be written: {reason}',
   MKTS_CHECKPOINT: 'checkpoint failed: {reason}',
 

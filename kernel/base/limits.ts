@@ -88,6 +88,11 @@ export const CHECKPOINT_INTERVAL_MS = 30_000;
 /** Write-back yields to the main thread after this time. */
 export const CHECKPOINT_SLICE_MS = 1;
 
+/** While the disk refuses writes they are tried again after this time, which doubles … */
+export const WRITE_RETRY_MS = 50;
+/** … up to this: so long after its cause is gone a pause may last. */
+export const WRITE_RETRY_MAX_MS = 2_000;
+
 // ---- store ------------------------------------------------------------------------------------
 /** Bytes of a page of a year file (rounded down to whole records). */
 export const PAGE_BYTES: number = 32 * KiB;

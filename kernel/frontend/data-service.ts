@@ -43,9 +43,12 @@ export interface Ingestion {
   destroy(path: string): Promise<void>;
 }
 
-/** Whether the server is open for business: cleared when a stop begins. */
+/** Whether the server is open for business. */
 export interface Readiness {
+  /** Cleared when a stop begins. */
   queryable: boolean;
+  /** Why the disk takes no writes now. */
+  writesPaused?: string | undefined;
 }
 
 export interface DataServiceOptions {
@@ -222,7 +225,8 @@ export class DataService {
   #failure(what: string, at: number, error: unknown): WireError {
     const wire = wireErrorOf(error);
     if (wire.isInternal) this.#options.onInternalError(error);
-    else
+    // Said once, where the pause began, and not for each client that tries again.
+    else if (wire.code !== 'MKTS_WRITES_PAUSED')
       this.#options.onWarning(`${what} ${at} of a call is refused`, {
         code: wire.code,
         error: wire.text,

@@ -220,12 +220,13 @@ export class HttpServer {
 
   #onHeartbeat(response: ServerResponse): void {
     const { readiness, version, gitHash } = this.#options;
-    const { queryable } = readiness;
+    const { queryable, writesPaused } = readiness;
     const body = {
       status: queryable ? 'queryable' : 'not queryable',
       version,
       git_hash: gitHash,
       uptime: formatGoDuration(Number(process.hrtime.bigint() - this.#startNanos)),
+      ...(writesPaused === undefined ? undefined : { writes_paused: writesPaused }),
     };
     answer(response, queryable ? 200 : 503, {}, `${JSON.stringify(body)}\n`);
   }

@@ -7,13 +7,21 @@
  *
  * Invariant: nothing is acknowledged before the group that holds all of it is on disk, and nothing
  * is visible to a query before that. A failure of the log or of applying is final: writes stop, what
- * waits is told so, and the process ends, since only replay can say what is on disk. Main thread.
+ * waits is told so, and the process ends, since only replay can say what is on disk.
+ *
+ * What the disk refuses (storage/refusal.ts) is not final but a pause: nothing of the group is in the
+ * log then. Clients are told MKTS_WRITES_PAUSED and their entries leave the group; those of plugins,
+ * who were told that they are accepted, stay and are appended when the log takes them again, which is
+ * tried with growing delays. A group that is committed and cannot read what it is to be applied to
+ * waits in the same way. Main thread.
  */
 
 import { assert } from '../base/assert.ts';
-import { reasonOf, StorageError } from '../base/errors.ts';
+import { asError, RequestError, reasonOf, StorageError } from '../base/errors.ts';
+import { WRITE_RETRY_MAX_MS, WRITE_RETRY_MS } from '../base/limits.ts';
 import { decodeState, type StateChange } from '../base/state-entry.ts';
 import type { Catalog } from '../storage/catalog.ts';
+import { isRefusal, refusalReason } from '../storage/refusal.ts';
 import { decodeCreateYear, decodeDestroy } from '../wal/entries.ts';
 import { ENTRY_KINDS, GROUP_HEADER_BYTES } from '../wal/format.ts';
 import type { WalWriter } from '../wal/writer.ts';
@@ -33,6 +41,8 @@ export interface CommitterOptions {
   /** A group left the buffer: who waits for room may go on. */
   readonly onRoom: () => void;
   readonly onFatal: (error: Error) => void;
+  /** The disk refuses writes; undefined: it takes them again. */
+  readonly onPause?: (refusal: StorageError | undefined) => void;
   readonly onCommitted?: (stats: CommitStats) => void;
 }
 
@@ -50,6 +60,10 @@ export class Committer {
   #inFlight: Promise<void> | undefined;
   #between: { readonly run: () => Promise<void>; readonly reject: (error: Error) => void }[] = [];
   #stopped: Error | undefined;
+  #paused: RequestError | undefined;
+  /** Ends the delay before the next try. */
+  #wake: (() => void) | undefined;
+  #isFinishing = false;
 
   constructor(options: CommitterOptions) {
     this.#options = options;
@@ -63,6 +77,17 @@ export class Committer {
   /** Why writes have stopped, or undefined. */
   get stopped(): Error | undefined {
     return this.#stopped;
+  }
+
+  /** What clients are told while the disk refuses writes, else undefined. */
+  get paused(): RequestError | undefined {
+    return this.#paused;
+  }
+
+  /** The server stops: from now on what the disk refuses is final, too. */
+  finish(): void {
+    this.#isFinishing = true;
+    this.#wake?.();
   }
 
   /** Starts to commit what has gathered, unless a group is in flight: then it goes right after it. */
@@ -100,8 +125,9 @@ export class Committer {
   stop(error: Error): void {
     if (this.#stopped !== undefined) return;
     this.#stopped = error;
-    for (const settler of this.#filling.settlers) settler.failed(error);
+    this.#filling.failed(error);
     this.#filling.clear();
+    this.#wake?.();
     for (const { reject } of this.#between.splice(0)) reject(error);
   }
 
@@ -112,8 +138,7 @@ export class Committer {
   async #run(): Promise<void> {
     try {
       while (this.#stopped === undefined && this.#hasWork) {
-        const between = this.#between.splice(0);
-        for (const { run } of between) await run();
+        await this.#runBetween();
         if (!this.#filling.isEmpty) await this.#commit(this.#swap());
       }
     } catch (cause) {
@@ -136,55 +161,145 @@ export class Committer {
   }
 
   async #commit(group: TransactionGroup): Promise<void> {
-    const { wal, watermarks, durability, onApplied, onRoom, onCommitted } = this.#options;
-    const { rowCount, end } = group;
+    const { watermarks, onApplied, onRoom, onCommitted } = this.#options;
     const startedMs = performance.now();
-    let sequence: bigint;
-    let committedMs: number;
     try {
-      sequence = await wal.append({
-        buffer: group.buffer,
-        bytes: group.end,
-        entryCount: group.entryCount,
-        buckets: group.buckets,
-        origins: group.origins,
-        durability,
-      });
-      watermarks.advance('committed', sequence); // From here replay repairs a crash.
-      committedMs = performance.now();
-      this.#apply(group);
+      const sequence = await this.#append(group);
+      if (sequence !== undefined) {
+        watermarks.advance('committed', sequence); // From here replay repairs a crash.
+        const { rowCount, end } = group;
+        const committedMs = performance.now();
+        await this.#apply(group);
+        watermarks.advance('applied', sequence); // From here queries see the group.
+        group.applied(sequence);
+        onApplied(group);
+        watermarks.advance('dispatched', sequence);
+        onCommitted?.({
+          rowCount,
+          bytes: end,
+          commitMs: committedMs - startedMs,
+          applyMs: performance.now() - committedMs,
+        });
+      }
     } catch (error) {
-      for (const settler of group.settlers) settler.failed(asError(error));
+      group.failed(asError(error));
       throw error;
     }
-    watermarks.advance('applied', sequence); // From here queries see the group.
-    for (const settler of group.settlers) settler.applied(sequence);
-    onApplied(group);
-    watermarks.advance('dispatched', sequence);
-    onCommitted?.({
-      rowCount,
-      bytes: end,
-      commitMs: committedMs - startedMs,
-      applyMs: performance.now() - committedMs,
-    });
     // A group that was made for one large request is not kept.
     group.clear();
     this.#spare = group.capacityBytes > this.#filling.capacityBytes ? undefined : group;
     onRoom();
   }
 
-  #apply(group: TransactionGroup): void {
+  /** Appends a group, however long the disk refuses it. Undefined if nothing of it was to be kept. */
+  async #append(group: TransactionGroup): Promise<bigint | undefined> {
+    const { wal, durability } = this.#options;
+    while (!group.isEmpty) {
+      try {
+        const sequence = await wal.append({
+          buffer: group.buffer,
+          bytes: group.end,
+          entryCount: group.entryCount,
+          buckets: group.buckets,
+          origins: group.origins,
+          durability,
+        });
+        this.#resume();
+        return sequence;
+      } catch (error) {
+        this.#pause(error);
+        this.#refuse(group);
+      }
+      for (let delayMs = WRITE_RETRY_MS; ; delayMs = longer(delayMs)) {
+        await this.#delay(delayMs);
+        // A checkpoint may be what gives the log its space back.
+        await this.#runBetween();
+        try {
+          await wal.probe();
+          break;
+        } catch (error) {
+          this.#pause(error);
+        }
+      }
+    }
+    this.#resume();
+    return undefined;
+  }
+
+  /** Applies a committed group, however long the disk refuses to read what it changes. */
+  async #apply(group: TransactionGroup): Promise<void> {
+    const place: ApplyPlace = { offset: GROUP_HEADER_BYTES, row: 0 };
+    for (let delayMs = WRITE_RETRY_MS; ; delayMs = longer(delayMs)) {
+      try {
+        this.#applyFrom(place, group);
+        this.#resume();
+        return;
+      } catch (error) {
+        this.#pause(error);
+      }
+      // Order: no checkpoint here. It would write a part of the group and not say so.
+      await this.#delay(delayMs);
+    }
+  }
+
+  /** Throws what is not a refusal. Clients hear of a pause at once, and again when it ends. */
+  #pause(error: unknown): void {
+    if (!isRefusal(error) || this.#isFinishing || this.#stopped !== undefined) throw error;
+    if (this.#paused === undefined) {
+      this.#paused = new RequestError('MKTS_WRITES_PAUSED', { reason: refusalReason(error) });
+      this.#options.onPause?.(error);
+    }
+    this.#refuse(this.#filling);
+    this.#options.onRoom();
+  }
+
+  #resume(): void {
+    if (this.#paused === undefined) return;
+    this.#paused = undefined;
+    this.#options.onPause?.(undefined);
+  }
+
+  /** Takes what clients wait for out of a group, with the buckets that only it would have made. */
+  #refuse(group: TransactionGroup): void {
+    assert(this.#paused !== undefined, 'clients are refused in a pause');
+    const buckets = [...group.buckets];
+    group.refuse(this.#paused);
+    for (const id of buckets) {
+      if (group.buckets.has(id) || this.#filling.buckets.has(id)) continue;
+      const bucket = this.#options.catalog.bucketById(id);
+      if (bucket !== undefined) this.#options.catalog.undeclare(bucket);
+    }
+  }
+
+  async #delay(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#isFinishing || this.#stopped !== undefined) this.#wake();
+    });
+    this.#wake = undefined;
+  }
+
+  async #runBetween(): Promise<void> {
+    for (const { run } of this.#between.splice(0)) await run();
+  }
+
+  /** Moves `place` on as it goes: an entry, and a row of it, is applied once. */
+  #applyFrom(place: ApplyPlace, group: TransactionGroup): void {
     const { catalog, onState } = this.#options;
     const { buffer, view, bytes, words, end } = group;
-    let offset: number = GROUP_HEADER_BYTES;
-    while (offset < end) {
+    while (place.offset < end) {
+      const { offset } = place;
       const kind = view.getUint16(offset + 4, true);
       switch (kind) {
         case ENTRY_KINDS.rows: {
           const bucket = catalog.bucketById(view.getUint32(offset + 8, true));
           assert(bucket !== undefined, 'rows of a group belong to a bucket');
           const rowCount = view.getUint32(offset + 12, true);
-          bucket.apply({ buffer, view, bytes, words, offset, rowCount });
+          bucket.apply({ buffer, view, bytes, words, offset, rowCount }, place);
           break;
         }
         case ENTRY_KINDS.state: {
@@ -210,12 +325,19 @@ export class Committer {
         default:
           assert(false, `entry kind ${kind} belongs in a group`);
       }
-      offset += view.getUint32(offset, true);
+      place.offset += view.getUint32(offset, true);
+      place.row = 0;
     }
-    assert(offset === end, 'entries end where the group ends');
+    assert(place.offset === end, 'entries end where the group ends');
   }
 }
 
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
+/** How far a group is applied: an entry, and the first row of it that is not. */
+interface ApplyPlace {
+  offset: number;
+  row: number;
+}
+
+function longer(delayMs: number): number {
+  return Math.min(2 * delayMs, WRITE_RETRY_MAX_MS);
 }

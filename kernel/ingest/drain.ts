@@ -9,6 +9,7 @@
  * full the frames stay where they are: the ring fills, and the plugin's `write` waits. Main thread.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Doorbell } from '../../workers/doorbell.ts';
 import type { FrameReader } from '../../workers/transport.ts';
 import { PluginError } from '../base/errors.ts';
@@ -71,7 +72,9 @@ export class Drain {
     while (this.#isTapped(source) && this.#options.committer.stopped === undefined) {
       if (!hasFrame(source)) break;
       this.#round();
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      // While the disk refuses writes the group stays full: then there is nothing to hurry for.
+      if (this.#options.committer.paused !== undefined) await sleep(DRAIN_IDLE_POLL_MS);
+      else await new Promise<void>((resolve) => setImmediate(resolve));
     }
     this.#drop(source);
   }
@@ -193,7 +196,7 @@ export class Drain {
       const taken = new Map<FrameReader, number>();
       this.#taken = taken;
       this.#takenFor = { group, fillCount: group.fillCount };
-      group.settlers.push({
+      group.onEnd({
         applied: () => {
           for (const [ring, committed] of taken) ring.markCommitted(committed);
         },

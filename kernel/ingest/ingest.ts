@@ -45,6 +45,8 @@ interface FittedBatch {
 interface Prepared {
   readonly bytes: number;
   readonly encode: (group: TransactionGroup) => void;
+  /** Called when it is applied, and when it never will be. */
+  readonly onEnd?: () => void;
 }
 
 /** How a write that is not a client's goes. */
@@ -75,7 +77,8 @@ export class Ingest {
 
   /**
    * Writes rows to one or several buckets, all or nothing. Resolves when they are on disk and
-   * visible. Throws RequestError for what is wrong with them, StorageError if the log failed.
+   * visible. Throws RequestError for what is wrong with them, or MKTS_WRITES_PAUSED while the disk
+   * takes nothing; StorageError if the log failed.
    */
   async write(
     batches: readonly WriteBatch[],
@@ -125,18 +128,17 @@ export class Ingest {
     await this.#append([path], () => {
       if (this.#options.catalog.bucket(path) === undefined)
         throw new RequestError('MKTS_DESTROY_UNKNOWN', { item: path.split('/')[0] });
+      const { promise, resolve } = Promise.withResolvers<void>();
       return {
         bytes: destroyBytes(path),
         encode: (group) => {
           group.push(encodeDestroy(entryTarget(group), path), 0);
           // Order: from this moment until the removal is applied nothing for this key is queued.
-          const { promise, resolve } = Promise.withResolvers<void>();
           this.#destroying.set(path, promise);
-          const settle = (): void => {
-            this.#destroying.delete(path);
-            resolve();
-          };
-          group.settlers.push({ applied: settle, failed: settle });
+        },
+        onEnd: () => {
+          this.#destroying.delete(path);
+          resolve();
         },
       };
     });
@@ -153,9 +155,10 @@ export class Ingest {
   }
 
   #refuseIfStopped(): void {
-    const { stopped } = this.#options.committer;
+    const { stopped, paused } = this.#options.committer;
     if (stopped !== undefined)
       throw new StorageError('MKTS_WRITES_STOPPED', { reason: stopped.message });
+    if (paused !== undefined) throw paused;
   }
 
   /**
@@ -174,7 +177,7 @@ export class Ingest {
             void removal.then(attempt);
             return;
           }
-          const { bytes, encode } = prepare();
+          const { bytes, encode, onEnd } = prepare();
           if (bytes === 0) {
             resolve();
             return;
@@ -186,8 +189,15 @@ export class Ingest {
             this.#waiting.push(attempt);
             return;
           }
-          encode(committer.filling);
-          committer.filling.settlers.push({ applied: () => resolve(), failed: reject });
+          const { filling } = committer;
+          const end = (settle: () => void): void => {
+            onEnd?.();
+            settle();
+          };
+          filling.request(
+            { applied: () => end(resolve), failed: (error) => end(() => reject(error)) },
+            () => encode(filling),
+          );
           committer.kick();
         } catch (error) {
           reject(error);

@@ -9,7 +9,7 @@
 
 import { assert } from '../base/assert.ts';
 import { GROUP_BYTES_MAX } from '../base/limits.ts';
-import { GROUP_HEADER_BYTES } from '../wal/format.ts';
+import { ENTRY_KINDS, GROUP_HEADER_BYTES } from '../wal/format.ts';
 
 export class TransactionGroup {
   readonly buffer: SharedArrayBuffer;
@@ -19,8 +19,9 @@ export class TransactionGroup {
   /** Buckets and origins its entries name. */
   readonly buckets: Set<number> = new Set();
   readonly origins: Set<number> = new Set();
-  /** Called when the group is applied, or could not be committed. */
-  readonly settlers: GroupSettler[] = [];
+  readonly #settlers: GroupSettler[] = [];
+  /** Entries that leave again if the disk refuses the group, in order. */
+  readonly #requests: Request[] = [];
   #end: number = GROUP_HEADER_BYTES;
   #entryCount = 0;
   #rowCount = 0;
@@ -68,6 +69,68 @@ export class TransactionGroup {
     this.#rowCount += rowCount;
   }
 
+  /** `settler` is told once how the group ended. */
+  onEnd(settler: GroupSettler): void {
+    this.#settlers.push(settler);
+  }
+
+  /**
+   * As `onEnd`, for one who would rather be refused than wait: `encode` pushes its entries, which
+   * `refuse` takes out again.
+   */
+  request(settler: GroupSettler, encode: () => void): void {
+    const [from, entries, rows] = [this.#end, this.#entryCount, this.#rowCount];
+    encode();
+    this.#requests.push({
+      settler,
+      from,
+      to: this.#end,
+      entryCount: this.#entryCount - entries,
+      rowCount: this.#rowCount - rows,
+    });
+  }
+
+  /** Tells all who wait that the group is applied. */
+  applied(sequence: bigint): void {
+    for (const { settler } of this.#requests) settler.applied(sequence);
+    for (const settler of this.#settlers) settler.applied(sequence);
+  }
+
+  /** Tells all who wait that it was not committed, or that it is not known. */
+  failed(error: Error): void {
+    for (const { settler } of this.#requests) settler.failed(error);
+    for (const settler of this.#settlers) settler.failed(error);
+  }
+
+  /** Takes the entries of requests out and tells those who wait for them; the rest stays, in order. */
+  refuse(error: Error): void {
+    const requests = this.#requests.splice(0);
+    let end = requests[0]?.from ?? this.#end;
+    for (const [at, { to, entryCount, rowCount }] of requests.entries()) {
+      const next = requests[at + 1]?.from ?? this.#end;
+      this.bytes.copyWithin(end, to, next);
+      end += next - to;
+      this.#entryCount -= entryCount;
+      this.#rowCount -= rowCount;
+    }
+    this.#end = end;
+    if (requests.length > 0) this.#findIds();
+    for (const { settler } of requests) settler.failed(error);
+  }
+
+  #findIds(): void {
+    const { view } = this;
+    this.buckets.clear();
+    this.origins.clear();
+    for (let at = GROUP_HEADER_BYTES; at < this.#end; at += view.getUint32(at, true)) {
+      const kind = view.getUint16(at + 4, true);
+      const id = view.getUint32(at + 8, true);
+      if (kind === ENTRY_KINDS.state) this.origins.add(id);
+      else if (kind === ENTRY_KINDS.rows || kind === ENTRY_KINDS.createYear) this.buckets.add(id);
+      if (kind === ENTRY_KINDS.rows) this.origins.add(view.getUint32(at + 16, true));
+    }
+  }
+
   /** Makes it ready to be filled again. */
   clear(): void {
     this.#end = GROUP_HEADER_BYTES;
@@ -76,8 +139,18 @@ export class TransactionGroup {
     this.#fillCount++;
     this.buckets.clear();
     this.origins.clear();
-    this.settlers.length = 0;
+    this.#settlers.length = 0;
+    this.#requests.length = 0;
   }
+}
+
+interface Request {
+  readonly settler: GroupSettler;
+  /** Where its entries lie: [from, to). */
+  readonly from: number;
+  readonly to: number;
+  readonly entryCount: number;
+  readonly rowCount: number;
 }
 
 /** Told once how the group ended. Never throws. */

@@ -138,9 +138,10 @@ export class Bucket {
 
   /**
    * Puts a validated block's rows into memory: FIXED, the last row of a slot stays; VARIABLE, rows
-   * join the ticks of their interval. Throws MKTS_BUCKET_READ_ONLY.
+   * join the ticks of their interval. Throws MKTS_BUCKET_READ_ONLY, or StorageError if what is to be
+   * changed cannot be read: then `progress` says from which row on to apply it again.
    */
-  apply(block: RowBlockRef): void {
+  apply(block: RowBlockRef, progress: { row: number } = { row: 0 }): void {
     if (this.#readOnlyReason !== undefined)
       throw readOnlyError(this.key.path, this.#readOnlyReason);
     assert(this.#state !== 'destroyed', 'rows are applied to a bucket that exists');
@@ -149,10 +150,11 @@ export class Bucket {
       this.#onVisible(this);
     }
     blockOffsets(this.#layout, block.offset, block.rowCount, this.#offsets);
-    for (let row = 0; row < block.rowCount; ) {
+    while (progress.row < block.rowCount) {
+      const { row } = progress;
       const next = this.#yearOfRow(block, row).applyRows(block, this.#offsets, row);
       assert(next > row, 'a row goes to the year it lies in');
-      row = next;
+      progress.row = next;
     }
   }
 

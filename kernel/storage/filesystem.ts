@@ -4,12 +4,12 @@
  * Calls are synchronous: they go to the page cache and take microseconds, and the main thread must
  * not depend on libuv's shared pool for them. What waits for the device is either done by the
  * kernel's sync thread (the log) or asynchronous (`datasync`, write-back). Tests put a disk behind
- * this interface that forgets what was not synced. Failures are thrown as StorageError MKTS_DISK
- * with the operation, the path and the reason of the system.
+ * this interface that forgets what was not synced. Failures are thrown as StorageError MKTS_DISK, or
+ * MKTS_DISK_REFUSED (refusal.ts), with the operation, the path and the reason of the system.
  */
 
 import * as fs from 'node:fs';
-import { reasonOf, StorageError } from '../base/errors.ts';
+import { diskError } from './refusal.ts';
 
 export interface OpenFile {
   readonly path: string;
@@ -148,15 +148,14 @@ export const realFilesystem: Filesystem = {
   remove: (path) => attempt('remove', path, () => fs.rmSync(path, { force: true })),
   removeTree: (path) =>
     attempt('remove', path, () => fs.rmSync(path, { force: true, recursive: true })),
-  syncDirectory: (path) =>
-    attempt('fsync', path, () => {
-      const descriptor = fs.openSync(path, 'r');
-      try {
-        fs.fsyncSync(descriptor);
-      } finally {
-        fs.closeSync(descriptor);
-      }
-    }),
+  syncDirectory(path) {
+    const descriptor = attempt('open', path, () => fs.openSync(path, 'r'));
+    try {
+      attempt('fsync', path, () => fs.fsyncSync(descriptor));
+    } finally {
+      fs.closeSync(descriptor);
+    }
+  },
   async syncDirectoryLater(path) {
     const descriptor = attempt('open', path, () => fs.openSync(path, 'r'));
     try {
@@ -178,10 +177,6 @@ function attempt<T>(operation: string, path: string, run: () => T): T {
   } catch (cause) {
     throw diskError(operation, path, cause);
   }
-}
-
-function diskError(operation: string, path: string, cause: unknown): StorageError {
-  return new StorageError('MKTS_DISK', { operation, path, reason: reasonOf(cause) }, { cause });
 }
 
 function isMissing(error: unknown): boolean {

@@ -62,7 +62,8 @@ export class FixedYear implements StoredYear, ScannedYear {
 
   /**
    * Puts rows into their slots, from `row` on until one lies in another year. `offsets` are those
-   * of the block's columns. Returns the first row not taken.
+   * of the block's columns. Returns the first row not taken. If it throws, rows may have been taken:
+   * to apply them again changes nothing.
    */
   applyRows(block: RowBlockRef, offsets: Int32Array, row: number): number {
     const { file } = this;

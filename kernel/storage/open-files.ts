@@ -1,11 +1,12 @@
 /**
- * Descriptors of year files, at most OPEN_FILES_MAX of them: at the bound the one unused for
- * longest is closed, and its file opened again when asked for. A file that is being synced is
- * pinned and stays open; closing it waits for the sync.
+ * Descriptors of year files, at most OPEN_FILES_MAX of them: at the bound, or when the system has none
+ * left, the one unused for longest is closed, and its file opened again when asked for. A file that is
+ * being synced is pinned and stays open; closing it waits for the sync.
  */
 
 import { OPEN_FILES_MAX } from '../base/limits.ts';
 import type { Filesystem, OpenFile } from './filesystem.ts';
+import { isRefusal } from './refusal.ts';
 
 /** A file that may or may not have a descriptor. */
 export class FileHandle {
@@ -34,7 +35,7 @@ export class OpenFiles {
   use(handle: FileHandle): OpenFile {
     let file = handle.file;
     if (file === undefined) {
-      file = this.#filesystem.open(handle.path, 'read-write');
+      file = this.#openFile(handle.path);
       handle.file = file;
       handle.isDropped = false;
       if (this.#open.size >= this.#max) this.#closeOne();
@@ -65,12 +66,24 @@ export class OpenFiles {
     for (const handle of [...this.#open]) this.drop(handle);
   }
 
-  #closeOne(): void {
+  #openFile(path: string): OpenFile {
+    try {
+      return this.#filesystem.open(path, 'read-write');
+    } catch (error) {
+      // For want of a descriptor, maybe; if not, the second attempt says so again.
+      if (!isRefusal(error) || !this.#closeOne()) throw error;
+      return this.#filesystem.open(path, 'read-write');
+    }
+  }
+
+  /** False if there is none to be closed. */
+  #closeOne(): boolean {
     for (const handle of this.#open)
       if (handle.pins === 0) {
         this.#close(handle);
-        return;
+        return true;
       }
+    return false;
   }
 
   #close(handle: FileHandle): void {

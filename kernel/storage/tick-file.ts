@@ -59,7 +59,10 @@ export class TickYear implements StoredYear, ScannedYear {
     this.#fileBytes = bytes;
   }
 
-  /** As FixedYear.applyRows; `offsets` end with that of Nanoseconds. */
+  /**
+   * As FixedYear.applyRows; `offsets` end with that of Nanoseconds. Ticks are not to be applied twice,
+   * so it returns before it reads from the file: what throws has taken no row.
+   */
   applyRows(block: RowBlockRef, offsets: Int32Array, row: number): number {
     const { file, layout } = this;
     const { grid } = file;
@@ -86,6 +89,7 @@ export class TickYear implements StoredYear, ScannedYear {
         if (interval === undefined) {
           if (!grid.contains(epoch)) return next;
           const position = Math.min(grid.positionOf(epoch), file.endPosition - 1);
+          if (start > row && !this.intervals.has(position)) return start;
           interval = this.#intervalAt(position);
           slotStart = grid.startOf(position);
           slotEnd = position === file.endPosition - 1 ? grid.endSeconds : grid.endOf(position);

@@ -12,7 +12,9 @@
 
 import { dirname } from 'node:path';
 import { assert } from '../base/assert.ts';
+import { StorageError } from '../base/errors.ts';
 import type { Filesystem, OpenFile } from '../storage/filesystem.ts';
+import { asRefusal, isRefusal } from '../storage/refusal.ts';
 import { seal } from './format.ts';
 
 /** Bytes zeroed and synced in one slice of `prepare`: about a millisecond. */
@@ -34,16 +36,22 @@ export interface LogWrite {
   readonly sync: boolean;
 }
 
-/** Every call rejects with StorageError; a failed write or sync is final: never retry it. */
+/**
+ * Every call rejects with StorageError. MKTS_DISK_REFUSED: nothing of it counts, the same segment is
+ * current as before, and it may be tried again. Any other is final: never retry it.
+ */
 export interface LogSync {
-  /** Makes a file of zeros that occupies all its bytes, durably, its name too. */
+  /** Makes a file of zeros that occupies all its bytes, durably, its name too; or leaves none. */
   prepare(path: string, bytes: number): Promise<void>;
   /** Gives a retired segment its next name, durably. */
   recycle(from: string, to: string): Promise<void>;
   /** Removes a retired segment. Not durably: found again, it holds nothing that is replayed. */
   remove(path: string): Promise<void>;
-  /** Makes `path` the current segment; syncs the one before, so that order holds across files. */
-  open(path: string): Promise<void>;
+  /**
+   * Makes `path` the current segment and writes its header, not durably; syncs the one before first,
+   * so that order holds across files.
+   */
+  begin(path: string, header: LogSpan): Promise<void>;
   /** Seals the spans, writes them to the current segment, in order, and syncs if asked. */
   write(request: LogWrite): Promise<void>;
   /** Syncs and closes the current segment, and ends the thread behind, if any. */
@@ -62,21 +70,31 @@ export class LogDisk {
   /** Yields between slices. */
   *prepare(path: string, bytes: number): Generator<undefined, void> {
     const zeros = new Uint8Array(Math.min(PREPARE_SLICE_BYTES, bytes));
-    const file = this.#filesystem.open(path, 'create');
     try {
-      for (let at = 0; at < bytes; at += zeros.length) {
-        file.write(zeros.subarray(0, Math.min(zeros.length, bytes - at)), at);
-        file.datasyncBlocking();
-        yield;
+      const file = this.#filesystem.open(path, 'create');
+      try {
+        for (let at = 0; at < bytes; at += zeros.length) {
+          file.write(zeros.subarray(0, Math.min(zeros.length, bytes - at)), at);
+          file.datasyncBlocking();
+          yield;
+        }
+      } finally {
+        file.close();
       }
+      this.#filesystem.syncDirectory(dirname(path));
     } catch (error) {
-      // On a full disk the part that was made would only be in the way.
-      this.#filesystem.remove(path);
-      throw error;
-    } finally {
-      file.close();
+      this.#discard(path);
+      throw asRefusal(error);
     }
-    this.#filesystem.syncDirectory(dirname(path));
+  }
+
+  /** On a full disk the part that was made would only be in the way. */
+  #discard(path: string): void {
+    try {
+      this.#filesystem.remove(path);
+    } catch {
+      // Why it was not made is the error to tell. Made again, it is begun from nothing.
+    }
   }
 
   recycle(from: string, to: string): void {
@@ -88,19 +106,24 @@ export class LogDisk {
     this.#filesystem.remove(path);
   }
 
-  open(path: string): void {
-    this.close();
-    this.#file = this.#filesystem.open(path, 'read-write');
+  begin(path: string, header: LogSpan): void {
+    const before = this.#file;
+    before?.datasyncBlocking();
+    const file = this.#filesystem.open(path, 'read-write');
+    try {
+      writeSpan(file, header);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+    this.#file = file;
+    before?.close();
   }
 
   write(spans: readonly LogSpan[], sync: boolean): void {
     const file = this.#file;
     assert(file !== undefined, 'a segment is open');
-    for (const { buffer, start, end, fileOffset } of spans) {
-      const bytes = new Uint8Array(buffer, start, end - start);
-      seal({ view: new DataView(buffer, start, end - start), bytes });
-      file.write(bytes, fileOffset);
-    }
+    for (const span of spans) writeSpan(file, span);
     if (sync) file.datasyncBlocking();
   }
 
@@ -116,6 +139,34 @@ export class LogDisk {
   }
 }
 
+/** Seals a span and writes it. A refusal is one only if the span is not in the file. */
+function writeSpan(file: OpenFile, { buffer, start, end, fileOffset }: LogSpan): void {
+  const bytes = new Uint8Array(buffer, start, end - start);
+  seal({ view: new DataView(buffer, start, end - start), bytes });
+  try {
+    file.write(bytes, fileOffset);
+  } catch (error) {
+    if (!isRefusal(error) || !isWhole(file, bytes, fileOffset)) throw error;
+    throw new StorageError('MKTS_DISK', error.fields, { cause: error });
+  }
+}
+
+/**
+ * True if all of a refused write is in the file, or that cannot be told. A part of a record is a torn
+ * one to every reader, and the next record is written over it. But bytes that were to be written may
+ * have been there before, such as zeros at the end: a record that came out whole would be replayed,
+ * though who waits for it was told that nothing was written.
+ */
+function isWhole(file: OpenFile, bytes: Uint8Array, offset: number): boolean {
+  const found = new Uint8Array(bytes.length);
+  try {
+    file.read(found, offset);
+  } catch {
+    return true;
+  }
+  return Buffer.compare(found, bytes) === 0;
+}
+
 /** A LogSync on the calling thread, over any filesystem. */
 export function inProcessLogSync(filesystem: Filesystem): LogSync {
   const disk = new LogDisk(filesystem);
@@ -129,8 +180,8 @@ export function inProcessLogSync(filesystem: Filesystem): LogSync {
     async remove(path) {
       disk.remove(path);
     },
-    async open(path) {
-      disk.open(path);
+    async begin(path, header) {
+      disk.begin(path, header);
     },
     async write({ spans, sync }) {
       disk.write(spans, sync);

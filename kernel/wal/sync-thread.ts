@@ -37,7 +37,7 @@ type Request =
   | { readonly kind: 'prepare'; readonly path: string; readonly bytes: number }
   | { readonly kind: 'recycle'; readonly from: string; readonly to: string }
   | { readonly kind: 'remove'; readonly path: string }
-  | { readonly kind: 'open'; readonly path: string }
+  | { readonly kind: 'begin'; readonly path: string; readonly header: SpanMessage }
   | { readonly kind: 'write'; readonly spans: readonly SpanMessage[]; readonly sync: boolean }
   | { readonly kind: 'close' };
 
@@ -99,8 +99,8 @@ class SyncThreadClient implements SyncThread {
     return this.#request({ kind: 'remove', path });
   }
 
-  open(path: string): Promise<void> {
-    return this.#request({ kind: 'open', path });
+  begin(path: string, header: LogSpan): Promise<void> {
+    return this.#request({ kind: 'begin', path, header: this.#spanMessage(header) });
   }
 
   write({ spans, sync }: LogWrite): Promise<void> {
@@ -195,8 +195,8 @@ function serve(port: NonNullable<typeof parentPort>): void {
       case 'remove':
         disk.remove(request.path);
         break;
-      case 'open':
-        disk.open(request.path);
+      case 'begin':
+        disk.begin(request.path, spanOf(request.header));
         break;
       case 'write':
         disk.write(request.spans.map(spanOf), request.sync);

@@ -12,16 +12,19 @@
  * Invariant: sequences rise by one with every record, definitions and checkpoints included, so the
  * sequences of groups rise but have gaps.
  * Invariant: one request is under way at a time; a second append while one is, is our own mistake.
- * A failed write or sync is final: what the page cache holds after it is not known, so the log
- * refuses everything from then on, and a restart with replay is the repair.
+ * A failed sync, or a write of which it is not known what came of it, is final: the log refuses
+ * everything from then on, and a restart with replay is the repair. What the disk merely refuses
+ * (storage/refusal.ts: it is full, descriptors are gone, it is read-only) is not: the log is as it was
+ * before the call, the place and the sequences included, and the call may be repeated.
  */
 
 import { randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { reasonOf, StorageError } from '../base/errors.ts';
-import { CHECKPOINT_LOG_BYTES, GROUP_BYTES_MAX, WAL_SEGMENT_BYTES } from '../base/limits.ts';
+import { GROUP_BYTES_MAX, WAL_SEGMENT_BYTES } from '../base/limits.ts';
 import type { BucketSchema } from '../base/schema.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
+import { isRefusal } from '../storage/refusal.ts';
 import {
   type CellImage,
   encodeBucket,
@@ -40,15 +43,13 @@ import {
   SEGMENT_HEADER_BYTES,
 } from './format.ts';
 import type { LogSpan, LogSync } from './log-sync.ts';
+import { SegmentPool } from './segment-pool.ts';
 import { listSegments, segmentPath } from './segments.ts';
 import { bytesOf, SMALL_RECORD_BYTES, type SmallRecord, splitEntries } from './small-record.ts';
 
 export type { CellImage, Origin, OwedBatch } from './entries.ts';
 export { GROUP_HEADER_BYTES } from './format.ts';
 
-/** Spare segments kept ready, at least and at most: a checkpoint frees no more than that at a time. */
-const SPARES_MIN = 2;
-const SPARES_MAX: number = Math.ceil(CHECKPOINT_LOG_BYTES / WAL_SEGMENT_BYTES) + 1;
 /** Cells of one checkpoint record; more are split. */
 const CELLS_PER_ENTRY = 16_384;
 
@@ -105,12 +106,7 @@ export class WalWriter {
   #current: Segment;
   /** Full segments that hold something newer than the last checkpoint, oldest first. */
   readonly #full: Segment[] = [];
-  /** Numbers of segments ready for use: the numbers after the current one, ascending. */
-  readonly #spares: number[] = [];
-  /** Settles, and never rejects, when the next segment is ready or could not be made so. */
-  #preparing: Promise<void> | undefined;
-  /** False once the segment after the current one has been asked for. */
-  #mayPrepare = true;
+  readonly #pool: SegmentPool;
   /** Defined in the current segment. */
   readonly #definedBuckets = new Set<number>();
   readonly #definedOrigins = new Set<number>();
@@ -143,6 +139,8 @@ export class WalWriter {
     this.#nextSequence = options.nextSequence;
     this.#syncedSequence = options.nextSequence - 1n;
     this.#current = this.#newSegment(number, this.#segmentBytes);
+    const { root, sync } = options;
+    this.#pool = new SegmentPool({ root, sync, segmentBytes: this.#segmentBytes });
   }
 
   /**
@@ -163,7 +161,7 @@ export class WalWriter {
     await writer.#exclusively(async () => {
       const path = segmentPath(writer.#root, writer.#current.number);
       await writer.#sync.prepare(path, writer.#segmentBytes);
-      await writer.#begin();
+      await writer.#begin(writer.#current);
     });
     return writer;
   }
@@ -179,8 +177,9 @@ export class WalWriter {
   }
 
   /**
-   * Makes a group durable and answers its sequence. One append at a time. Rejects with StorageError
-   * MKTS_WAL_WRITE: then the log is dead, and what became of this group is not known.
+   * Makes a group durable and answers its sequence. One append at a time. Rejects with StorageError:
+   * MKTS_DISK_REFUSED, nothing of the group is in the log, and it may be appended again; MKTS_WAL_WRITE,
+   * the log is dead, and what became of this group is not known. So do checkpoints.
    */
   append(group: WalGroup): Promise<bigint> {
     const bodyBytes = group.bytes - RECORD_HEADER_BYTES;
@@ -194,14 +193,26 @@ export class WalWriter {
         definitions = this.#definitionsOf([...buckets], [...origins]);
         await this.#rotate(bytesOf(definitions) + group.bytes);
       }
-      const spans = this.#smallSpans(definitions);
-      const sequence = this.#nextSequence;
-      spans.push(this.#seal(group.buffer, 0, bodyBytes, group.entryCount));
-      await this.#write(spans, group.durability !== 'wal');
+      await this.#write(group.durability !== 'wal', () => [
+        ...this.#smallSpans(definitions),
+        this.#seal(group.buffer, 0, bodyBytes, group.entryCount),
+      ]);
+      const sequence = this.#nextSequence - 1n;
       this.#markDefined(group);
       this.#lastGroup = sequence;
       this.#prepareAhead();
       return sequence;
+    });
+  }
+
+  /**
+   * After a refusal: resolves if the log can go on for a while, in the current segment and in the
+   * next. A record of nothing tells for the current one.
+   */
+  probe(): Promise<void> {
+    return this.#exclusively(async () => {
+      await this.#pool.ready(this.#current.number);
+      await this.#appendSmall({ entries: [], bodyBytes: 0 }, true);
     });
   }
 
@@ -256,7 +267,7 @@ export class WalWriter {
     if (this.#closed) return;
     assert(!this.#busy, 'the log is closed between groups');
     this.#closed = true;
-    await this.#preparing;
+    await this.#pool.settled();
     try {
       await this.#sync.close();
     } catch (cause) {
@@ -267,7 +278,7 @@ export class WalWriter {
     // Order: oldest first, so that a crash in between leaves no hole.
     for (const { number } of this.#full) this.#remove(number);
     this.#remove(this.#current.number);
-    for (const number of this.#spares) this.#remove(number);
+    for (const number of this.#pool.numbers) this.#remove(number);
     this.#filesystem.syncDirectory(this.#root);
   }
 
@@ -292,6 +303,7 @@ export class WalWriter {
     try {
       return await run();
     } catch (cause) {
+      if (isRefusal(cause)) throw cause;
       this.#dead ??= this.#failure(cause);
       throw this.#dead;
     } finally {
@@ -334,7 +346,7 @@ export class WalWriter {
 
   async #appendSmall(record: SmallRecord, sync: boolean): Promise<void> {
     if (bytesOf([record]) > this.#roomBytes) await this.#rotate(bytesOf([record]));
-    await this.#write(this.#smallSpans([record]), sync);
+    await this.#write(sync, () => this.#smallSpans([record]));
   }
 
   /** Lays small records out in the memory for them; they come right before the next span. */
@@ -375,10 +387,24 @@ export class WalWriter {
     return span;
   }
 
-  async #write(spans: readonly LogSpan[], sync: boolean): Promise<void> {
-    const sequence = this.#nextSequence - 1n;
-    await this.#sync.write({ spans, sync });
-    if (sync) this.#syncedSequence = sequence;
+  /**
+   * Writes what `lay` gives places and sequences. Refused, both are given back: what a refused write
+   * left in the file is written over by the next one.
+   */
+  async #write(sync: boolean, lay: () => readonly LogSpan[]): Promise<void> {
+    const segment = this.#current;
+    const { end: firstFree, lastSequence } = segment;
+    const nextSequence = this.#nextSequence;
+    const spans = lay();
+    try {
+      await this.#sync.write({ spans, sync });
+    } catch (error) {
+      segment.end = firstFree;
+      segment.lastSequence = lastSequence;
+      this.#nextSequence = nextSequence;
+      throw error;
+    }
+    if (sync) this.#syncedSequence = this.#nextSequence - 1n;
     for (const { start, end } of spans) this.#pendingBytes += end - start;
   }
 
@@ -403,77 +429,47 @@ export class WalWriter {
     };
   }
 
-  /** Opens the current segment's file, which is ready, and writes its header. */
-  async #begin(): Promise<void> {
-    const { number, logId } = this.#current;
-    await this.#sync.open(segmentPath(this.#root, number));
-    // `open` has synced the segment before: from here all that was written is on the device.
-    this.#syncedSequence = this.#nextSequence - 1n;
+  /** Begins a segment whose file is ready. */
+  async #begin({ number, logId }: Segment): Promise<void> {
     const bytes = new Uint8Array(this.#small);
     encodeSegmentHeader(
       { bytes, view: this.#viewOf(this.#small) },
       { number, logId, firstSequence: this.#nextSequence, checkpointed: this.#checkpointed },
     );
-    const span = { buffer: this.#small, start: 0, end: SEGMENT_HEADER_BYTES, fileOffset: 0 };
-    await this.#sync.write({ spans: [span], sync: false });
+    const header = { buffer: this.#small, start: 0, end: SEGMENT_HEADER_BYTES, fileOffset: 0 };
+    await this.#sync.begin(segmentPath(this.#root, number), header);
+    // It has synced the segment before: from here all that was written is on the device.
+    this.#syncedSequence = this.#nextSequence - 1n;
   }
 
   /** Goes on in the next segment, which will have room for `wanted` bytes. */
   async #rotate(wanted: number): Promise<void> {
-    // Usually done long ago; a burst can fill the second half before it is.
-    await this.#preparing;
-    const spare = this.#spares.shift();
-    const number = spare ?? this.#current.number + 1;
     const bytes = Math.max(this.#segmentBytes, SEGMENT_HEADER_BYTES + padded(wanted));
-    // A group that names very many buckets can need a segment of its own size.
-    if (spare === undefined || bytes > this.#segmentBytes)
-      await this.#sync.prepare(segmentPath(this.#root, number), bytes);
+    const number = await this.#pool.take(this.#current.number, bytes);
+    const next = this.#newSegment(number, bytes);
+    try {
+      await this.#begin(next);
+    } catch (error) {
+      this.#pool.giveBack(number, bytes);
+      throw error;
+    }
     this.#full.push(this.#current);
-    this.#current = this.#newSegment(number, bytes);
+    this.#current = next;
     this.#definedBuckets.clear();
     this.#definedOrigins.clear();
-    this.#mayPrepare = true;
-    await this.#begin();
   }
 
-  /**
-   * Makes the next segment ready once the current one is half full. If that fails (the disk may be
-   * full) it is tried again when the segment is needed; only then does a failure end the log.
-   */
+  /** Makes the next segment ready once the current one is half full. */
   #prepareAhead(): void {
-    if (!this.#mayPrepare || this.#spares.length > 0) return;
-    if (this.#current.end < this.#current.bytes / 2) return;
-    this.#mayPrepare = false;
-    const number = this.#current.number + 1;
-    this.#preparing = this.#sync
-      .prepare(segmentPath(this.#root, number), this.#segmentBytes)
-      .then(() => void this.#spares.push(number))
-      .catch(() => undefined)
-      .finally(() => {
-        this.#preparing = undefined;
-      });
+    const { end, bytes, number } = this.#current;
+    if (end >= bytes / 2) this.#pool.prepareAhead(number);
   }
 
-  /**
-   * Segments whose records are all checkpointed become spares, or go. Oldest first: no holes.
-   * As many spares are kept as this checkpoint has freed, since the next one will need about as
-   * many: under a steady load nothing is zeroed, and after a burst the files go.
-   */
-  async #retire(): Promise<void> {
-    await this.#preparing;
+  /** Lets go of segments whose records are all checkpointed. */
+  #retire(): Promise<void> {
     const kept = this.#full.findIndex(({ lastSequence }) => lastSequence > this.#checkpointed);
     const freed = this.#full.splice(0, kept < 0 ? this.#full.length : kept);
-    const wanted = Math.min(Math.max(freed.length, SPARES_MIN), SPARES_MAX);
-    for (const { number, bytes } of freed) {
-      const path = segmentPath(this.#root, number);
-      if (this.#spares.length < wanted && bytes === this.#segmentBytes) {
-        const next = (this.#spares.at(-1) ?? this.#current.number) + 1;
-        await this.#sync.recycle(path, segmentPath(this.#root, next));
-        this.#spares.push(next);
-      } else await this.#sync.remove(path);
-    }
-    for (const number of this.#spares.splice(wanted))
-      await this.#sync.remove(segmentPath(this.#root, number));
+    return this.#pool.retire(freed, this.#current.number);
   }
 
   #remove(number: number): void {

@@ -154,7 +154,7 @@ function write(
     group.push(stateEntryBytes(state), 0);
   }
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  group.settlers.push({ applied: () => resolve(), failed: reject });
+  group.onEnd({ applied: () => resolve(), failed: reject });
   committer.kick();
   return promise;
 }

@@ -15,13 +15,13 @@
  */
 
 import { dirname } from 'node:path';
-import { StorageError } from '../../kernel/base/errors.ts';
 import type {
   DirectoryEntry,
   Filesystem,
   OpenFile,
   OpenMode,
 } from '../../kernel/storage/filesystem.ts';
+import { diskError as diskErrorOf } from '../../kernel/storage/refusal.ts';
 import { SparseBytes } from './sparse-bytes.ts';
 
 export const SECTOR_BYTES = 512;
@@ -52,7 +52,7 @@ export interface DiskCall {
   readonly count: number;
 }
 
-export type DiskFault = 'EIO' | 'ENOSPC' | 'EMFILE' | 'EROFS' | 'EACCES';
+export type DiskFault = 'EIO' | 'ENOSPC' | 'EDQUOT' | 'EMFILE' | 'EROFS' | 'EACCES';
 
 /** Calls that change something: the places worth cutting the power at. */
 const CHANGES: ReadonlySet<DiskOperation> = new Set<DiskOperation>([
@@ -364,10 +364,6 @@ function isReachable(path: string, names: ReadonlyMap<string, Node>): boolean {
   return true;
 }
 
-function diskError(operation: string, path: string, reason: string): StorageError {
-  return new StorageError(
-    'MKTS_DISK',
-    { operation, path, reason },
-    { cause: Object.assign(new Error(reason), { code: reason }) },
-  );
+function diskError(operation: string, path: string, code: string): Error {
+  return diskErrorOf(operation, path, Object.assign(new Error(code), { code }));
 }

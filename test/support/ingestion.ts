@@ -18,6 +18,7 @@ import { inProcessLogSync, type LogSync } from '../../kernel/wal/log-sync.ts';
 import { WalWriter } from '../../kernel/wal/writer.ts';
 import { Doorbell } from '../../workers/doorbell.ts';
 import { createRing, RingReader, RingWriter } from '../../workers/ring.ts';
+import type { CrashFilesystem } from './crash-filesystem.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
 
 export interface Ingestion {
@@ -29,6 +30,8 @@ export interface Ingestion {
   readonly drain: Drain;
   readonly states: PluginStates;
   readonly fatal: Error[];
+  /** Why the disk refused writes, and undefined for each end of it. */
+  readonly pauses: (string | undefined)[];
   /** A plugin's ring the drain reads; `refused` is what it made of it, unless `onRefused` is told. */
   tap(
     series: readonly Series[],
@@ -40,14 +43,23 @@ export interface Ingestion {
   };
 }
 
+export interface IngestionOptions {
+  /** Default: the real one, with a temporary directory. */
+  readonly filesystem?: CrashFilesystem;
+  readonly segmentBytes?: number;
+}
+
 /** `wrap` may put something between the log and the disk. */
 export async function startIngestion(
   wrap: (sync: LogSync) => LogSync = (sync) => sync,
+  options: IngestionOptions = {},
 ): Promise<Ingestion> {
-  const root = temporaryDirectory();
+  const { filesystem = realFilesystem, ...logOptions } = options;
+  const root = filesystem === realFilesystem ? temporaryDirectory() : '/data';
+  filesystem.makeDirectory(root);
   const catalog = Catalog.open({
     root,
-    filesystem: realFilesystem,
+    filesystem,
     zone: UTC,
     compressTicks: true,
     tickReadMode: 'exact',
@@ -58,13 +70,15 @@ export async function startIngestion(
   const origins = new Origins();
   const wal = await WalWriter.open({
     root,
-    sync: wrap(inProcessLogSync(realFilesystem)),
-    filesystem: realFilesystem,
+    sync: wrap(inProcessLogSync(filesystem)),
+    filesystem,
     nextSequence: 1n,
     definitions: logDefinitions(catalog, origins),
+    ...logOptions,
   });
   const watermarks = new Watermarks(0n);
   const fatal: Error[] = [];
+  const pauses: (string | undefined)[] = [];
   const states = new PluginStates({ recovered: new Map(), bytesMaxOf: () => 4096 });
   const committer: Committer = new Committer({
     wal,
@@ -75,6 +89,7 @@ export async function startIngestion(
     onApplied: () => undefined,
     onRoom: () => ingest.onRoom(),
     onFatal: (error) => fatal.push(error),
+    onPause: (refusal) => pauses.push(refusal?.message),
   });
   const ingest = new Ingest({ catalog, committer, onLossyCasts: () => undefined });
   const doorbell = new Doorbell();
@@ -101,6 +116,7 @@ export async function startIngestion(
     drain,
     states,
     fatal,
+    pauses,
     tap(series, onRefused) {
       const shared = createRing(1024 * 1024);
       const refused: MktsError[] = [];

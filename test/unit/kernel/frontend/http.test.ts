@@ -56,6 +56,14 @@ describe('routes', () => {
       git_hash: TEST_HASH,
       uptime: expect.stringMatching(/^[\d.]+m?s$/),
     });
+    readiness.writesPaused = 'ENOSPC: no space left on device';
+    const full = await get(address.port, '/heartbeat');
+    expect(full.status, 'reads go on').toBe(200);
+    expect(JSON.parse(full.body.toString())).toMatchObject({
+      status: 'queryable',
+      writes_paused: 'ENOSPC: no space left on device',
+    });
+    readiness.writesPaused = undefined;
     readiness.queryable = false;
     const stopping = await get(address.port, '/heartbeat?x=1');
     expect(stopping.status).toBe(503);

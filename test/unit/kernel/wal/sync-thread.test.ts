@@ -5,6 +5,8 @@ import { startSyncThread } from '../../../../kernel/wal/sync-thread.ts';
 import { barGroup, openLog } from '../../../support/log.ts';
 import { temporaryDirectory } from '../../../support/temporary-directory.ts';
 
+const HEADER = { buffer: new SharedArrayBuffer(64), start: 0, end: 64, fileOffset: 0 };
+
 test('the thread writes what the writer hands it, over many segments', async () => {
   const root = temporaryDirectory();
   const sync = startSyncThread();
@@ -22,7 +24,10 @@ test('the thread writes what the writer hands it, over many segments', async () 
 test('an error of the disk comes back as the error of its request', async () => {
   const sync = startSyncThread();
   const path = `${temporaryDirectory()}/missing/log`;
-  await expect(sync.open(path)).rejects.toMatchObject({ code: 'MKTS_DISK', fields: { path } });
+  await expect(sync.begin(path, HEADER)).rejects.toMatchObject({
+    code: 'MKTS_DISK',
+    fields: { path },
+  });
   await expect(sync.prepare(path, 4096)).rejects.toMatchObject({ code: 'MKTS_DISK' });
   await sync.close();
 });
@@ -39,13 +44,13 @@ test('requests under way and later ones are rejected when the thread dies', asyn
   if (result?.status === 'rejected')
     expect(result.reason).toMatchObject({ code: 'MKTS_WAL_WRITE' });
   await expect(writer.append(barGroup(2))).rejects.toMatchObject({ code: 'MKTS_WAL_WRITE' });
-  await expect(sync.open(`${root}/x`)).rejects.toMatchObject({ code: 'MKTS_DISK' });
+  await expect(sync.begin(`${root}/x`, HEADER)).rejects.toMatchObject({ code: 'MKTS_DISK' });
   await writer.close();
 });
 
 test('a request the thread never gets to is rejected', async () => {
   const sync = startSyncThread();
-  const opened = expect(sync.open(`${temporaryDirectory()}/x`)).rejects.toMatchObject({
+  const opened = expect(sync.begin(`${temporaryDirectory()}/x`, HEADER)).rejects.toMatchObject({
     code: 'MKTS_DISK',
   });
   await sync.terminate();
