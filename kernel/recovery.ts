@@ -91,7 +91,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   });
   // Order: the new log's intent is on disk before the first year file changes, and the old logs go
   // after the last one has.
-  const writeBack = catalog.beginWriteBack();
+  const writeBack = catalog.beginWriteBack({ afterCrash: true });
   await wal.checkpointIntent(lastSequence, writeBack.cells);
   try {
     await writeBack.run();

@@ -24,7 +24,7 @@ import {
 } from './file-names.ts';
 import type { Filesystem } from './filesystem.ts';
 import { DESCRIPTION_OF_CREATE, RESERVED_TAIL_BYTES } from './header.ts';
-import { removeLeaf } from './leaf-directories.ts';
+import { LeafDirectories } from './leaf-directories.ts';
 import { OpenFiles } from './open-files.ts';
 import { Residents } from './residents.ts';
 import type { StoreContext } from './store-context.ts';
@@ -69,6 +69,7 @@ export class Catalog {
       compressTicks,
       tickReadMode,
       files: new OpenFiles(filesystem),
+      directories: new LeafDirectories(root, filesystem),
       residents: new Residents(),
       pending: new Set(),
       reportDamage(error) {
@@ -137,14 +138,14 @@ export class Catalog {
 
   /** Removes a bucket and its files, and parents left empty. May be repeated. */
   destroy(path: string): void {
+    // Not known: a process before this one has removed it, and maybe not durably.
     const bucket = this.#visible.get(path);
-    if (bucket === undefined && !this.#damagedYears.has(path)) return;
     bucket?.destroy();
     this.#visible.delete(path);
     this.#damagedYears.delete(path);
     if (bucket !== undefined) this.#byId.delete(bucket.id);
     this.#changed();
-    removeLeaf(this.#context, bucket?.directory ?? path);
+    this.#context.directories.remove(bucket?.directory ?? path);
   }
 
   /**
@@ -185,11 +186,14 @@ export class Catalog {
     return this.#damage;
   }
 
-  /** What is dirty now, ready to be written. One write-back at a time. */
-  beginWriteBack(): WriteBack {
+  /**
+   * What is dirty now, ready to be written. One write-back at a time. `afterCrash`: a process before
+   * this one may have made or renamed what is there, and not synced it.
+   */
+  beginWriteBack({ afterCrash = false }: { readonly afterCrash?: boolean } = {}): WriteBack {
     assert(!this.#isWritingBack, 'one write-back at a time');
     this.#isWritingBack = true;
-    return new StoreWriteBack(this.#context, () => {
+    return new StoreWriteBack(this.#context, afterCrash, () => {
       this.#isWritingBack = false;
     });
   }

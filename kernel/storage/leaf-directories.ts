@@ -1,29 +1,48 @@
 /**
  * The directories of buckets with their `category_name` files: made and synced before a first year
- * file. Each directory's file names the category of its children.
+ * file, and removed. Each directory's file names the category of its children.
+ *
+ * Invariant: a directory whose entries changed is remembered until it was synced, over write-backs
+ * that fail: the next one finds the names there, and would take them for durable. A removal the disk
+ * refuses is remembered, too, and comes first in the next write-back, before anything is made.
  */
 
 import { dirname, join } from 'node:path';
 import { StorageError } from '../base/errors.ts';
 import { CATEGORY_CHAIN, CATEGORY_FILE, LEAF_CATEGORY } from './file-names.ts';
-import type { StoreContext } from './store-context.ts';
+import type { Filesystem } from './filesystem.ts';
+import { isRefusal } from './refusal.ts';
 
 export class LeafDirectories {
-  readonly #context: StoreContext;
+  readonly #root: string;
+  readonly #filesystem: Filesystem;
   /** Absolute paths of directories whose entries changed; synced children first. */
   readonly #changed = new Set<string>();
+  /** Leaf directories that are there, as far as this write-back knows. */
   readonly #made = new Set<string>();
+  /** Leaf directories of destroyed buckets that could not be removed. */
+  readonly #doomed = new Set<string>();
 
-  constructor(context: StoreContext) {
-    this.#context = context;
+  constructor(root: string, filesystem: Filesystem) {
+    this.#root = root;
+    this.#filesystem = filesystem;
+  }
+
+  /** A write-back begins. Throws StorageError if what is to be removed first cannot be. */
+  begin(): void {
+    this.#made.clear();
+    for (const directory of this.#doomed) {
+      this.#remove(directory);
+      this.#doomed.delete(directory);
+    }
   }
 
   /** Makes a leaf directory (relative to the root) and what is missing above it. */
   make(directory: string): void {
     if (this.#made.has(directory)) return;
-    const { filesystem, root } = this.#context;
+    const filesystem = this.#filesystem;
     const categories = [...CATEGORY_CHAIN, LEAF_CATEGORY];
-    let path = root;
+    let path = this.#root;
     directory.split('/').forEach((part, depth) => {
       const child = join(path, part);
       if (!filesystem.exists(child)) {
@@ -39,23 +58,73 @@ export class LeafDirectories {
 
   /** A file was made in a leaf directory. */
   changed(directory: string): void {
-    this.#changed.add(join(this.#context.root, directory));
+    this.#changed.add(join(this.#root, directory));
+  }
+
+  /** As if all on the way to a leaf directory had changed: a process before this one may have. */
+  suspect(directory: string): void {
+    let path = this.#root;
+    this.#changed.add(path);
+    for (const part of directory.split('/')) {
+      path = join(path, part);
+      this.#changed.add(path);
+    }
   }
 
   /** Syncs of the directories changed so far, to be run one by one. */
   *syncs(): Generator<() => void> {
-    const { filesystem } = this.#context;
-    const changed = [...this.#changed].sort((a, b) => b.length - a.length);
-    this.#changed.clear();
-    for (const path of changed)
+    const filesystem = this.#filesystem;
+    for (const path of [...this.#changed].sort((a, b) => b.length - a.length))
       yield () => {
         // A directory of a bucket destroyed meanwhile needs no sync.
         if (filesystem.exists(path)) filesystem.syncDirectory(path);
+        this.#changed.delete(path);
       };
   }
 
+  /**
+   * Removes a leaf directory (relative to the root), then each parent that has no directory left; the
+   * root and its category stay. What the disk refuses is done by the next write-back.
+   */
+  remove(directory: string): void {
+    this.#made.clear();
+    try {
+      this.#remove(directory);
+      this.#doomed.delete(directory);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#doomed.add(directory);
+    }
+  }
+
+  /**
+   * Order: each step is durable before the next, files before the category they lie under, so that a
+   * power cut leaves a bucket, or an empty directory, and nothing the next start must wonder about.
+   */
+  #remove(directory: string): void {
+    const filesystem = this.#filesystem;
+    let path = join(this.#root, directory);
+    if (filesystem.exists(path)) {
+      for (const { name, kind } of filesystem.list(path))
+        if (kind === 'file' && name !== CATEGORY_FILE) filesystem.remove(join(path, name));
+      filesystem.syncDirectory(path);
+      filesystem.removeTree(path);
+    }
+    for (
+      path = dirname(path);
+      path !== this.#root && path !== dirname(path);
+      path = dirname(path)
+    ) {
+      if (!filesystem.exists(path)) continue;
+      if (filesystem.list(path).some(({ kind }) => kind === 'directory')) break;
+      filesystem.syncDirectory(path);
+      filesystem.removeTree(path);
+    }
+    if (filesystem.exists(path)) filesystem.syncDirectory(path);
+  }
+
   #category(directory: string, category: string): void {
-    const { filesystem } = this.#context;
+    const filesystem = this.#filesystem;
     const path = join(directory, CATEGORY_FILE);
     const found = filesystem.readFile(path);
     if (found !== undefined && found.length > 0) {
@@ -79,29 +148,4 @@ export class LeafDirectories {
     filesystem.rename(newPath, path);
     this.#changed.add(directory);
   }
-}
-
-/**
- * Removes a leaf directory (relative to the root), then each parent that has no directory left.
- * The root and its category stay.
- *
- * Order: each step is durable before the next, files before the category they lie under, so that a
- * power cut leaves a bucket, or an empty directory, and nothing the next start must wonder about.
- */
-export function removeLeaf(context: StoreContext, directory: string): void {
-  const { filesystem, root } = context;
-  let path = join(root, directory);
-  if (filesystem.exists(path)) {
-    for (const { name, kind } of filesystem.list(path))
-      if (kind === 'file' && name !== CATEGORY_FILE) filesystem.remove(join(path, name));
-    filesystem.syncDirectory(path);
-    filesystem.removeTree(path);
-  }
-  for (path = dirname(path); path !== root && path !== dirname(path); path = dirname(path)) {
-    if (!filesystem.exists(path)) continue;
-    if (filesystem.list(path).some(({ kind }) => kind === 'directory')) break;
-    filesystem.syncDirectory(path);
-    filesystem.removeTree(path);
-  }
-  if (filesystem.exists(path)) filesystem.syncDirectory(path);
 }

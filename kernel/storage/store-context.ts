@@ -4,6 +4,7 @@ import type { CorruptionError } from '../base/errors.ts';
 import type { TickReadMode } from '../base/tick-time.ts';
 import type { Zone } from '../base/zone.ts';
 import type { Filesystem } from './filesystem.ts';
+import type { LeafDirectories } from './leaf-directories.ts';
 import type { OpenFiles } from './open-files.ts';
 import type { Residents } from './residents.ts';
 import type { YearFile } from './year-file.ts';
@@ -15,6 +16,7 @@ export interface StoreContext {
   readonly compressTicks: boolean;
   readonly tickReadMode: TickReadMode;
   readonly files: OpenFiles;
+  readonly directories: LeafDirectories;
   readonly residents: Residents;
   /** Years a write-back has something to do for. */
   readonly pending: Set<StoredYear>;

@@ -14,7 +14,6 @@
 
 import { reasonOf, StorageError } from '../base/errors.ts';
 import { CHECKPOINT_SLICE_MS, WRITE_BACK_SYNCS_MAX } from '../base/limits.ts';
-import { LeafDirectories } from './leaf-directories.ts';
 import type { CellImage, StoreContext, StoredYear, YearWork } from './store-context.ts';
 
 export type { CellImage } from './store-context.ts';
@@ -22,19 +21,21 @@ export type { CellImage } from './store-context.ts';
 export interface WriteBack {
   /** Index cells this write-back overwrites, as the last complete checkpoint left them. */
   readonly cells: readonly CellImage[];
-  /** Rejects with StorageError; then everything stays dirty, and the disk must not be trusted. */
+  /** Rejects with StorageError; then everything stays dirty, and the next one writes all of it. */
   run(): Promise<void>;
 }
 
 export class StoreWriteBack implements WriteBack {
   readonly cells: readonly CellImage[];
   readonly #context: StoreContext;
+  readonly #afterCrash: boolean;
   readonly #works: readonly YearWork[];
   readonly #onEnd: () => void;
   readonly #slice = new Slice();
 
-  constructor(context: StoreContext, onEnd: () => void) {
+  constructor(context: StoreContext, afterCrash: boolean, onEnd: () => void) {
     this.#context = context;
+    this.#afterCrash = afterCrash;
     this.#onEnd = onEnd;
     const years = [...context.pending];
     context.pending.clear();
@@ -43,22 +44,24 @@ export class StoreWriteBack implements WriteBack {
   }
 
   async run(): Promise<void> {
-    const directories = new LeafDirectories(this.#context);
+    const { directories } = this.#context;
     try {
+      directories.begin();
       for (const { file } of this.#years()) {
         if (!file.isOnDisk) directories.make(file.directory);
+        if (this.#afterCrash) directories.suspect(file.directory);
         await this.#slice.end();
       }
-      await this.#syncAll(directories);
+      await this.#syncDirectories();
       for (const year of this.#years()) {
-        if (!year.file.isOnDisk) await this.#create(year, directories);
+        if (!year.file.isOnDisk) await this.#create(year);
         await this.#slice.end();
       }
       for (const work of this.#works) await this.#finish(work, work.writeTail());
       await this.#sync((work) => work.cells.length > 0);
       for (const work of this.#works) await this.#finish(work, work.writeSlots());
       await this.#sync(() => true);
-      await this.#syncAll(directories);
+      await this.#syncDirectories();
       for (const work of this.#works) work.succeed();
     } catch (error) {
       for (const work of this.#works) work.fail();
@@ -73,15 +76,16 @@ export class StoreWriteBack implements WriteBack {
     for (const { year } of this.#works) if (!year.file.isDestroyed) yield year;
   }
 
-  async #create({ file }: StoredYear, directories: LeafDirectories): Promise<void> {
+  async #create({ file }: StoredYear): Promise<void> {
+    const { directories } = this.#context;
     // Destroyed and written again since the directories were made.
     directories.make(file.directory);
     await file.create();
     if (!file.isDestroyed) directories.changed(file.directory);
   }
 
-  async #syncAll(directories: LeafDirectories): Promise<void> {
-    for (const sync of directories.syncs()) {
+  async #syncDirectories(): Promise<void> {
+    for (const sync of this.#context.directories.syncs()) {
       sync();
       await this.#slice.end();
     }
