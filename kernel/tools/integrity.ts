@@ -11,6 +11,7 @@ import { type CorruptionError, reasonOf } from '../base/errors.ts';
 import type { Zone } from '../base/zone.ts';
 import { type FoundBucket, readTree } from '../storage/catalog-tree.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
+import { LeafDirectories } from '../storage/leaf-directories.ts';
 import { OpenFiles } from '../storage/open-files.ts';
 import { readOnly } from '../storage/read-only-filesystem.ts';
 import { Residents } from '../storage/residents.ts';
@@ -61,6 +62,7 @@ export function checkIntegrity(options: IntegrityOptions): IntegrityReport {
     compressTicks: false,
     tickReadMode: 'exact',
     files: new OpenFiles(filesystem),
+    directories: new LeafDirectories(root, filesystem),
     residents: new Residents(),
     pending: new Set(),
     reportDamage: (error) => damage.push(error),
