@@ -7,6 +7,10 @@
  * before its first frame, so a call that is refused has written nothing. Rows of one key go as row
  * blocks, as many as it takes; a call with several keys or with state is one frame, an envelope.
  *
+ * Every so often a call that could finish at once gives the event loop a turn first: a plugin that
+ * awaits one write after the other would else never leave its microtasks, and neither its heartbeat
+ * nor the word to stop would get through.
+ *
  * Invariant: calls are accepted in the order in which they were made, whoever waits for what. A call
  * that cannot finish at once queues, and all later ones queue behind it.
  */
@@ -15,7 +19,7 @@ import { assert } from '../kernel/base/assert.ts';
 import type { Column } from '../kernel/base/column-series.ts';
 import { type ErrorCode, MktsError } from '../kernel/base/errors.ts';
 import { fitColumns } from '../kernel/base/fit-columns.ts';
-import { FRAME_BYTES_MAX, SERIES_REOPEN_MS } from '../kernel/base/limits.ts';
+import { FRAME_BYTES_MAX, SERIES_REOPEN_MS, WRITES_PER_TURN } from '../kernel/base/limits.ts';
 import { encodeRowBlock, rowBlockBytes, rowsPerBlock } from '../kernel/base/row-block.ts';
 import {
   type BucketSchema,
@@ -36,6 +40,9 @@ const OF_THE_COLUMNS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'MKTS_COLUMN_LOSSY',
   'MKTS_COLUMN_CAST',
 ]);
+
+// Taken before the realm is sealed.
+const { setImmediate: afterThisTurn } = globalThis;
 
 interface Series {
   readonly id: number;
@@ -75,6 +82,7 @@ export class SeriesWriter {
   /** The newest call that did not finish at once; undefined: none is under way. */
   #tail: Promise<void> | undefined;
   #isClosed = false;
+  #writesLeft = WRITES_PER_TURN;
   /** Frames the kernel had refused when the series were opened. */
   #rejectedFrames: number;
 
@@ -108,7 +116,7 @@ export class SeriesWriter {
       if (this.#tail === undefined && series !== undefined) {
         const fitted = fitColumns(series.schema, inferred.columns, inferred.rowCount);
         const written = this.#writeWhileRoom(series, fitted, inferred.rowCount, 0);
-        if (written === inferred.rowCount) return;
+        if (written === inferred.rowCount) return this.#isTurnDue() ? giveTurn() : undefined;
         const rest = call(written);
         return this.#queue(rest, () => this.#writeRest(series, fitted, inferred.rowCount, rest));
       }
@@ -135,7 +143,7 @@ export class SeriesWriter {
       if (this.#tail === undefined) this.#forgetStale();
       if (this.#tail === undefined && parts.every(({ key }) => this.#series.has(key))) {
         const envelope = this.#fitAll(parts, changes);
-        if (this.#tryWriteEnvelope(envelope)) return;
+        if (this.#tryWriteEnvelope(envelope)) return this.#isTurnDue() ? giveTurn() : undefined;
         return this.#queue(call, () => this.#writeEnvelope(envelope));
       }
       return this.#queue(call, async () => {
@@ -172,6 +180,13 @@ export class SeriesWriter {
   /** What the kernel opened before it was asked: the first write of such a key need not ask. */
   foresee(series: readonly ForeseenSeries[]): void {
     for (const [key, opened] of series) this.#adopt(key, opened);
+  }
+
+  #isTurnDue(): boolean {
+    this.#writesLeft--;
+    if (this.#writesLeft > 0) return false;
+    this.#writesLeft = WRITES_PER_TURN;
+    return true;
   }
 
   #checkOpen(): void {
@@ -311,6 +326,10 @@ export class SeriesWriter {
     }
     return row;
   }
+}
+
+function giveTurn(): Promise<void> {
+  return new Promise((resolve) => afterThisTurn(resolve));
 }
 
 function variableOf({ variable }: WriteOptions): Pick<KeyedRows, 'variable'> {

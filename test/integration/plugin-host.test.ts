@@ -59,6 +59,26 @@ describe.each(['worker', 'process'] as const)('isolation: %s', (isolation) => {
       });
     });
 
+    test('one that does nothing but await one write after the other is not taken for stuck', async () => {
+      const host = await run(
+        [
+          {
+            name: 'eager',
+            code: bgworker(`
+          let rows = 0;
+          for (const untilMs = ctx.clock.now() + 1500; ctx.clock.now() < untilMs; rows++)
+            await ctx.write('E/1Sec/OHLCV', { Epoch: [1600000000 + rows % 9], Close: [rows] });
+          ctx.log.info('wrote', { rows });
+        `),
+          },
+        ],
+        { limits: { sampleMs: 50, heartbeatTimeoutMs: 500 } },
+      );
+      await host.entered('eager', 'stopped');
+      expect(host.causesOf('eager')).toEqual([]);
+      expect(host.statesOf('eager')).not.toContain('backoff');
+    });
+
     test('a batch larger than a frame and larger than the ring arrives whole', async () => {
       const rowCount = 400_000;
       const host = await run([

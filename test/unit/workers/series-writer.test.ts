@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { FLOAT32, FLOAT64, INT64 } from '../../../kernel/base/element-type.ts';
 import { RequestError } from '../../../kernel/base/errors.ts';
-import { FRAME_BYTES_MAX } from '../../../kernel/base/limits.ts';
+import { FRAME_BYTES_MAX, WRITES_PER_TURN } from '../../../kernel/base/limits.ts';
 import { decodeRowBlock } from '../../../kernel/base/row-block.ts';
 import { type BucketSchema, toPlainSchema } from '../../../kernel/base/schema.ts';
 import {
@@ -105,6 +105,18 @@ describe('SeriesWriter', () => {
       code: 'MKTS_COLUMN_MISMATCH',
     });
     expect(read(schema)).toEqual([]);
+  });
+
+  test('writes that are awaited one after the other leave the event loop its turns', async () => {
+    const { writer } = setUp({ capacity: 1 << 20 });
+    const good = { Epoch: [60], Close: [1] };
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    for (let n = 0; n < 4 * WRITES_PER_TURN; n++) await writer.write('A/1Min/X', good);
+    for (let n = 0; n < 4 * WRITES_PER_TURN; n++)
+      await writer.writeAll([{ key: 'A/1Min/X', rows: good }]);
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(1);
   });
 
   test('each refused call is told once, whether it waited or not', async () => {
