@@ -34,6 +34,8 @@ export const DRAIN_ROUND_MS = 2;
 export const DRAIN_IDLE_POLL_MS = 10;
 /** Series a generation takes over from the one before, opened; it opens the rest as it needs them. */
 export const SERIES_FORESEEN_MAX = 1_024;
+/** Places in one text of a plugin that are given by its own files. */
+export const SOURCE_PLACES_MAX = 100;
 /** Calls of `ctx.write` a plugin may await in a row before its event loop gets a turn. */
 export const WRITES_PER_TURN = 1_024;
 /** A plugin whose rows do not fit a bucket asks for the bucket's columns again, at most this often. */

@@ -36,6 +36,7 @@ import type {
 import { grantsOf } from './plugin-grants.ts';
 import type { Departure, PluginHost } from './plugin-host.ts';
 import type { ProcessMemoryWatch } from './process-memory-watch.ts';
+import { rewriteTexts, sourceNames } from './source-names.ts';
 import { startHost } from './start-host.ts';
 import { writeGrants } from './write-grants.ts';
 
@@ -78,6 +79,8 @@ export class Generation {
   readonly gone: Promise<Departure>;
   readonly #options: GenerationOptions;
   readonly #mask: (text: string) => string;
+  /** An error that came from the worker, by the author's files and without secrets. */
+  readonly #named: (thrown: unknown) => Error;
   readonly #worker: PluginHost;
   readonly #requests: { readonly underWay: number; readonly waiting: number };
   readonly #api: Pick<KernelApi, 'opened' | 'foresee'>;
@@ -98,7 +101,10 @@ export class Generation {
     this.entry = entry;
     this.build = build;
     this.number = number;
-    this.#mask = secretsMask(entry);
+    const hide = secretsMask(entry);
+    const name = sourceNames(build);
+    this.#mask = (text) => hide(name(text));
+    this.#named = (thrown) => rewriteTexts(asError(thrown), this.#mask);
     const plugin = entry.name;
     const api = createKernelApi({
       plugin,
@@ -198,7 +204,7 @@ export class Generation {
       for (const { message, code } of others) log.error({ plugin: entry.name, code }, message);
       return first === undefined ? undefined : { kind: 'failed', cause: first };
     } catch (thrown) {
-      const cause = asError(thrown);
+      const cause = this.#named(thrown);
       const isShape = cause instanceof MktsError && cause.code === 'MKTS_PLUGIN_SHAPE';
       return { kind: isShape ? 'failed' : 'crashed', cause };
     }
@@ -222,7 +228,7 @@ export class Generation {
       this.#run = undefined;
       onEnded(ending);
     };
-    const crash = (thrown: unknown): void => end({ kind: 'crashed', cause: asError(thrown) });
+    const crash = (thrown: unknown): void => end({ kind: 'crashed', cause: this.#named(thrown) });
     const secrets = secretsOf(entry, this.#description?.secrets ?? []);
     const grants = this.#description === undefined ? [] : grantsOf(this.#description, entry);
     const fetchesMax = Math.min(FETCHES_MAX, entry.budget?.requestsMax ?? FETCHES_MAX);
@@ -239,7 +245,11 @@ export class Generation {
       isTrigger ? limits.callTimeoutMs : undefined,
     );
     if (isTrigger) {
-      revive(await started);
+      try {
+        revive(await started);
+      } catch (thrown) {
+        throw this.#named(thrown);
+      }
       void this.gone.then(({ cause }) => crash(cause));
     } else {
       started.then((outcome: Outcome<void>) => {
@@ -261,7 +271,7 @@ export class Generation {
       // A batch that never ends holds its bucket's order: only a new worker frees it.
       if (cause instanceof PluginError && cause.code === 'MKTS_PLUGIN_TIMEOUT')
         this.terminate(cause);
-      throw cause;
+      throw this.#named(cause);
     } finally {
       this.#fires.delete(settled);
     }

@@ -287,7 +287,12 @@ export class TriggerQueue {
     }
     this.#parked++;
     this.#log.error(
-      { plugin: this.name, ...delivery.batch, reason: reasonOf(error) },
+      {
+        plugin: this.name,
+        ...delivery.batch,
+        reason: reasonOf(error),
+        stack: error instanceof Error && !(error instanceof MktsError) ? error.stack : undefined,
+      },
       'the trigger failed twice on the same batch, which is given up',
     );
   }

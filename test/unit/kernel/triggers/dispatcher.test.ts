@@ -171,7 +171,13 @@ test('a failed batch is tried once more, then parked with one line; the key goes
   expect(lines).toEqual([
     {
       level: 'error',
-      fields: { plugin: 't', key: A, ranges: [{ from: 0, to: 0 }], reason: 'disk full' },
+      fields: {
+        plugin: 't',
+        key: A,
+        ranges: [{ from: 0, to: 0 }],
+        reason: 'disk full',
+        stack: expect.stringContaining('disk full'),
+      },
       message: expect.stringContaining('failed twice'),
     },
   ]);
