@@ -23,6 +23,7 @@ import { PluginError, toPlainError } from '../kernel/base/errors.ts';
 import {
   LINE_MESSAGE_BYTES_MAX,
   PROCESS_CODE_RANGE_MB,
+  PROFILE_PIECE_CHARACTERS,
   WORKER_SAMPLE_MS,
 } from '../kernel/base/limits.ts';
 import { Doorbell } from './doorbell.ts';
@@ -33,11 +34,14 @@ import {
   messageHead,
   type ProcessEnded,
   type ProcessStart,
+  type ProfileCommand,
+  type ProfilePiece,
   REPORT_BYTES,
   TO_PROCESS,
 } from './process-protocol.ts';
 import { createRing } from './ring.ts';
 import { GAUGE_BYTES, RingSource } from './ring-mirror.ts';
+import { profileWorker } from './worker-profile.ts';
 
 const LINE_FD = 3;
 const MIB = 1024 * 1024;
@@ -60,10 +64,14 @@ class HostedWorker {
   #line: MessagePort | undefined;
   #broker: MessagePort | undefined;
   #heapMb = 0;
+  /** Profiles under way, by the kernel's number; aborted: enough. */
+  readonly #profiles = new Map<number, AbortController>();
+  readonly #plugin: string;
   #failure: Omit<ProcessEnded, 'exitCode'> = { isOutOfMemory: false, error: undefined };
 
   constructor(socket: Socket, options: ProcessStart) {
     this.#socket = socket;
+    this.#plugin = options.plugin;
     const shared = createRing();
     this.#ring = new RingSource(shared, options.plugin);
     const plugins = new MessageChannel();
@@ -124,6 +132,9 @@ class HostedWorker {
         break;
       case TO_PROCESS.broker:
         this.#noteBroker(deserialize(payload) as BrokerNotice);
+        break;
+      case TO_PROCESS.profile:
+        void this.#profile(deserialize(payload) as ProfileCommand);
         break;
     }
   }
@@ -191,6 +202,34 @@ class HostedWorker {
       reason: refused.message,
     });
     broker.postMessage({ kind: 'failed', id: request.id, error: toPlainError(error) });
+  }
+
+  /** Never rejects. */
+  async #profile({ id, milliseconds }: ProfileCommand): Promise<void> {
+    if (milliseconds === 0) {
+      this.#profiles.get(id)?.abort();
+      return;
+    }
+    const enough = new AbortController();
+    this.#profiles.set(id, enough);
+    const { signal } = enough;
+    const gone = new Promise((ended) => this.#ended.signal.addEventListener('abort', ended));
+    const piece = (part: Omit<ProfilePiece, 'id'>): void => {
+      this.#sendJson(FROM_PROCESS.profile, { id, ...part } satisfies ProfilePiece);
+    };
+    try {
+      const plugin = this.#plugin;
+      const text = await profileWorker(this.#worker, { plugin, milliseconds, signal, gone });
+      for (let from = 0; from < text.length; from += PROFILE_PIECE_CHARACTERS) {
+        const to = from + PROFILE_PIECE_CHARACTERS;
+        piece({ text: text.slice(from, to), isLast: to >= text.length });
+      }
+    } catch (cause) {
+      const problem = cause instanceof PluginError ? String(cause.fields.reason) : String(cause);
+      piece({ text: '', isLast: true, problem });
+    } finally {
+      this.#profiles.delete(id);
+    }
   }
 
   /** Sends it, or returns why it cannot cross. */

@@ -26,6 +26,8 @@ export const TO_PROCESS = {
   answer: 4,
   /** BrokerNotice. */
   broker: 5,
+  /** ProfileCommand. */
+  profile: 6,
 } as const;
 
 /** Process → kernel. */
@@ -42,12 +44,28 @@ export const FROM_PROCESS = {
   broker: 5,
   /** ProcessEnded; the last message. */
   ended: 6,
+  /** ProfilePiece. */
+  profile: 7,
 } as const;
 
 /** Four u32: consumed, committed, closed, frames rejected. */
 export const CURSOR_BYTES = 16;
 /** The worker's words, then f64 megabytes of the worker and f64 milliseconds of CPU time of the process. */
 export const REPORT_BYTES: number = GAUGE_BYTES + 16;
+
+/** Takes a CPU profile of the worker; with 0 milliseconds the one under way is over. */
+export interface ProfileCommand {
+  readonly id: number;
+  readonly milliseconds: number;
+}
+
+/** A part of the text of a .cpuprofile, in order; or why there is none. */
+export interface ProfilePiece {
+  readonly id: number;
+  readonly text: string;
+  readonly isLast: boolean;
+  readonly problem?: string;
+}
 
 /** What the process needs to start its worker. */
 export interface ProcessStart {

@@ -316,6 +316,10 @@ export const FLIGHTS_PER_PLUGIN_MAX = 5;
 export const RECOVERED_MS = 60_000;
 /** Generations of a plugin whose rows are counted apart; the oldest is forgotten. */
 export const ROW_GENERATIONS_MAX = 3;
+/** Of the text of a profile that comes from a plugin's process. */
+export const PROFILE_BYTES_MAX: number = 64 * MiB;
+/** Of one message of a plugin's process; a profile takes several. */
+export const PROFILE_PIECE_CHARACTERS = 262_144;
 /** A worker that is profiled must answer within this time, or there is no profile. */
 export const PROFILE_ANSWER_MS = 5_000;
 /** Longest CPU profile that may be asked for. */

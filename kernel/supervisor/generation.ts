@@ -323,9 +323,9 @@ export class Generation {
     return departure;
   }
 
-  /** The text of a .cpuprofile; undefined: none can be taken of such a worker. */
-  async profile(milliseconds: number, signal: AbortSignal): Promise<string | undefined> {
-    return this.#worker.profile?.(milliseconds, signal);
+  /** The text of a .cpuprofile. Rejects with MKTS_PROFILE. */
+  async profile(milliseconds: number, signal: AbortSignal): Promise<string> {
+    return this.#worker.profile(milliseconds, signal);
   }
 
   /** Returns at once. */

@@ -58,8 +58,8 @@ export interface PluginHost {
     invoke: (plugin: PluginShape) => Promise<T>,
     timeoutMs?: number,
   ): Promise<T>;
-  /** The text of a .cpuprofile; absent where none can be taken. Rejects with MKTS_PROFILE. */
-  profile?(milliseconds: number, signal: AbortSignal): Promise<string>;
+  /** The text of a .cpuprofile. Rejects with MKTS_PROFILE. */
+  profile(milliseconds: number, signal: AbortSignal): Promise<string>;
   /** Ends it; returns at once. `gone` tells when it is over, with `cause` if it is the first. */
   terminate(cause: Error): void;
 }

@@ -229,15 +229,10 @@ export class PluginLife {
 
   /** The text of a .cpuprofile of what serves. Rejects with MKTS_PROFILE. */
   async profile(milliseconds: number, signal: AbortSignal): Promise<string> {
-    const text = await this.#course.serving?.profile(milliseconds, signal);
-    if (text !== undefined) return text;
-    throw new PluginError('MKTS_PROFILE', {
-      plugin: this.#plugin,
-      reason:
-        this.#course.serving === undefined
-          ? `it is ${this.#condition.state.kind}`
-          : 'it runs in a process of its own, which nobody may look into',
-    });
+    const { serving } = this.#course;
+    if (serving !== undefined) return serving.profile(milliseconds, signal);
+    const reason = `it is ${this.#condition.state.kind}`;
+    throw new PluginError('MKTS_PROFILE', { plugin: this.#plugin, reason });
   }
 
   // ---- what the kernel tells it -----------------------------------------------------------------

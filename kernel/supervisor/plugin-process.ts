@@ -45,6 +45,7 @@ import { checkedAnswers, isPlainAnswer, isProcessEnded } from './plugin-answers.
 import type { Departure, PluginHost, PluginHostOptions } from './plugin-host.ts';
 import { WORKER_EXEC_ARGV } from './plugin-worker.ts';
 import { ProcessLine } from './process-line.ts';
+import { ProcessProfiles } from './process-profiles.ts';
 import { type ProcessUsage, processUsage } from './process-usage.ts';
 import { captureOutput } from './worker-output.ts';
 import { WorkerWatch } from './worker-watch.ts';
@@ -79,6 +80,9 @@ export class PluginProcess implements PluginHost {
   readonly #theirs: CallChannel;
   readonly #resolveGone: (departure: Departure) => void;
   readonly #startWatch: () => WorkerWatch;
+  readonly #profiles = new ProcessProfiles((command) =>
+    this.#line.send(TO_PROCESS.profile, serialize(command)),
+  );
   #watch: WorkerWatch | undefined;
   #bridge: BrokerBridge | undefined;
   #cursorsDue = false;
@@ -181,6 +185,11 @@ export class PluginProcess implements PluginHost {
     return this.#calls.run(name, this.#remote, invoke, timeoutMs);
   }
 
+  profile(milliseconds: number, signal: AbortSignal): Promise<string> {
+    const { gone } = this;
+    return this.#profiles.take({ plugin: this.#plugin, milliseconds, signal, gone });
+  }
+
   terminate(cause: Error): void {
     if (this.#departed) return;
     this.#calls.blame(cause);
@@ -236,6 +245,9 @@ export class PluginProcess implements PluginHost {
       case FROM_PROCESS.ended:
         if (!isProcessEnded(message)) throw new Error('an end of no known shape');
         this.#onEnded(message);
+        break;
+      case FROM_PROCESS.profile:
+        this.#profiles.receive(message);
     }
   }
 

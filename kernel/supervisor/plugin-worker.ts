@@ -11,12 +11,12 @@ import { expose, transfer, wrap } from 'comlink';
 import { callsOf, portEndpoint } from '../../workers/port-endpoint.ts';
 import type { PluginShape, WorkerStart } from '../../workers/protocol.ts';
 import { createRing, RingReader } from '../../workers/ring.ts';
+import { profileWorker } from '../../workers/worker-profile.ts';
 import { PluginError, reasonOf } from '../base/errors.ts';
 import { WORKER_HEAP_HARD_MB, WORKER_ZOMBIE_MS } from '../base/limits.ts';
 import { HostCalls } from './host-calls.ts';
 import type { Departure, PluginHost, PluginHostOptions } from './plugin-host.ts';
 import { captureOutput } from './worker-output.ts';
-import { profileWorker } from './worker-profile.ts';
 import { WorkerWatch } from './worker-watch.ts';
 
 /** Denies files, child processes, threads, addons and the inspector, in C++. */

@@ -27,6 +27,7 @@ const BYTES_MAX: ReadonlyMap<number, number> = new Map([
   [FROM_PROCESS.answer, LINE_MESSAGE_BYTES_MAX],
   [FROM_PROCESS.broker, LINE_MESSAGE_BYTES_MAX],
   [FROM_PROCESS.ended, LINE_MESSAGE_BYTES_MAX],
+  [FROM_PROCESS.profile, LINE_MESSAGE_BYTES_MAX],
 ]);
 
 export interface ProcessLineOptions {

@@ -79,6 +79,34 @@ describe.each(['worker', 'process'] as const)('isolation: %s', (isolation) => {
       expect(host.statesOf('eager')).not.toContain('backoff');
     });
 
+    test('it is profiled while it spins, and its end ends the profile', async () => {
+      const host = await run(
+        [
+          {
+            name: 'busy',
+            code: bgworker(`
+          function spinsHere() { const until = Date.now() + 50; while (Date.now() < until); }
+          for (;;) { spinsHere(); await ctx.clock.sleep(1); }
+        `),
+          },
+        ],
+        {},
+      );
+      await host.entered('busy', 'running');
+      const never = new AbortController();
+      const text = await host.supervisor.profile('busy', 300, never.signal);
+      const { nodes } = JSON.parse(text) as { nodes: { callFrame: { functionName: string } }[] };
+      expect(nodes.map(({ callFrame }) => callFrame.functionName)).toContain('spinsHere');
+      const enough = new AbortController();
+      const early = host.supervisor.profile('busy', 60_000, enough.signal);
+      enough.abort();
+      expect(JSON.parse(await early)).toHaveProperty('samples');
+      const cut = host.supervisor.profile('busy', 60_000, never.signal);
+      const refused = expect(cut).rejects.toMatchObject({ code: 'MKTS_PROFILE' });
+      await host.supervisor.stopOne('busy');
+      await refused;
+    });
+
     test('a batch larger than a frame and larger than the ring arrives whole', async () => {
       const rowCount = 400_000;
       const host = await run([

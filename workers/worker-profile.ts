@@ -1,12 +1,13 @@
 /**
  * A CPU profile of one worker thread while it runs: V8 samples it from outside, also in a loop that
- * never gives its turn back, and no other thread is slowed down. Main thread.
+ * never gives its turn back, and no other thread is slowed down. Main thread, the kernel's or that of a
+ * plugin's process.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
-import { PluginError, reasonOf } from '../base/errors.ts';
-import { PROFILE_ANSWER_MS } from '../base/limits.ts';
+import { PluginError, reasonOf } from '../kernel/base/errors.ts';
+import { PROFILE_ANSWER_MS } from '../kernel/base/limits.ts';
 
 export interface ProfileRequest {
   readonly plugin: string;
