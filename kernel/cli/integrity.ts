@@ -5,8 +5,7 @@
 
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { ConfigError, MktsError, reasonOf } from '../base/errors.ts';
-import { Zone } from '../base/zone.ts';
+import { ConfigError, MktsError } from '../base/errors.ts';
 import { type DirectoryLock, isDirectoryHeld, lockDirectory } from '../storage/directory-lock.ts';
 import { repairReportName } from '../storage/file-names.ts';
 import { realFilesystem } from '../storage/filesystem.ts';
@@ -14,6 +13,7 @@ import type { Finding } from '../tools/findings.ts';
 import { checkIntegrity, type IntegrityReport } from '../tools/integrity.ts';
 import { type Repaired, repair } from '../tools/repair.ts';
 import { print } from './print.ts';
+import { count, timeText, zoneOf } from './tool-texts.ts';
 
 export interface IntegrityCommand {
   readonly directory: string;
@@ -68,15 +68,6 @@ function lockToLook(root: string): DirectoryLock | undefined {
 function isWriteRefused(cause: unknown): boolean {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   return code === 'EROFS' || code === 'EACCES' || code === 'EPERM';
-}
-
-function zoneOf(name: string): Zone {
-  try {
-    return new Zone(name);
-  } catch (cause) {
-    const problem = reasonOf(cause);
-    throw new ConfigError('MKTS_CONFIG_INVALID', { at: '--timezone', path: name, problem });
-  }
 }
 
 interface Written {
@@ -156,12 +147,4 @@ function lineOf({ code, path, offset, key, fromSeconds, toSeconds, what }: Findi
       : ` ${timeText(fromSeconds)} to ${timeText(toSeconds)}`;
   const bucket = key === undefined ? '' : ` [${key}${times}]`;
   return `${code} ${path === '' ? '.' : path}${at}${bucket}: ${what}`;
-}
-
-function timeText(seconds: number): string {
-  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

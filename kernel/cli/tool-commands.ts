@@ -1,5 +1,5 @@
 /**
- * `mkts tool integrity|…`: commands that look into a data directory without a server.
+ * `mkts tool integrity|wal`: commands that look into a data directory without a server.
  *
  * Exit codes: 0 all is well, 1 something was found, 2 the command could not do its work.
  */
@@ -17,6 +17,11 @@ interface IntegrityFlags {
   readonly timezone: string;
 }
 
+interface WalFlags {
+  readonly json?: boolean;
+  readonly timezone: string;
+}
+
 export function addToolCommands(tool: Command, done: (exitCode: number) => void): void {
   tool
     .command('integrity')
@@ -31,6 +36,19 @@ export function addToolCommands(tool: Command, done: (exitCode: number) => void)
       await run(done, async () => {
         const { runIntegrity } = await import('./integrity.ts');
         return runIntegrity({ directory, isRepair: repair, reportPath: report, timezone, json });
+      });
+    });
+
+  tool
+    .command('wal')
+    .description('print what a write-ahead log says, ours or a Go server’s')
+    .argument('<path>', 'a log, or a data directory')
+    .option('--timezone <zone>', 'the timezone of mkts.yml', 'UTC')
+    .option('--json', 'an object a line (default: where stdout is no terminal)')
+    .action(async (path: string, { timezone, json = !process.stdout.isTTY }: WalFlags) => {
+      await run(done, async () => {
+        const { runWal } = await import('./wal.ts');
+        return runWal({ path, timezone, json });
       });
     });
 }

@@ -18,11 +18,17 @@
 import { CorruptionError, reasonOf } from '../base/errors.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
 import type { CellImage, CheckpointIntent, OwedBatch, OwedEntry } from './entries.ts';
-import { decodeSegmentHeader, isRecordIntact, SEGMENT_HEADER_BYTES } from './format.ts';
+import {
+  decodeSegmentHeader,
+  isRecordIntact,
+  RECORD_HEADER_BYTES,
+  SEGMENT_HEADER_BYTES,
+} from './format.ts';
 import {
   decodeRecord,
   type LogEntry,
   newDefinitions,
+  type RecordContents,
   type SegmentDefinitions,
 } from './record-entries.ts';
 import {
@@ -44,6 +50,14 @@ export interface LogGroup {
   readonly entries: readonly LogEntry[];
 }
 
+/** A record with all it says, definitions and checkpoints too. */
+export interface LogRecord extends LogGroup {
+  /** Of the record in the file. */
+  readonly bytes: number;
+  readonly synced: bigint;
+  readonly contents: RecordContents;
+}
+
 export interface SegmentReport {
   readonly path: string;
   readonly number: number;
@@ -55,6 +69,8 @@ export interface LogContents {
   /** Groups in order, also those a checkpoint covers. May be iterated again; reads from disk. */
   readonly groups: Iterable<LogGroup>;
   readonly groupCount: number;
+  /** All intact records in order; as `groups`. */
+  readonly records: Iterable<LogRecord>;
   readonly damage: readonly CorruptionError[];
   /** Sequence of the last record; 0 for no log. */
   readonly lastSequence: bigint;
@@ -91,8 +107,19 @@ interface IndexedSegment {
 
 /** Reads all segments of `root`. Never throws for what is on disk. */
 export function readLog(root: string, filesystem: Filesystem): LogContents {
+  const damage: CorruptionError[] = [];
+  const files = listOrReport(root, filesystem, damage);
+  return readSegments(files, filesystem, damage);
+}
+
+/** As `readLog`, of these files, ascending by number; `damage` is what is wrong already. */
+export function readSegments(
+  files: readonly SegmentFile[],
+  filesystem: Filesystem,
+  damage: CorruptionError[] = [],
+): LogContents {
   const state: ReadState = {
-    damage: [],
+    damage,
     damagedPaths: new Set(),
     intents: [],
     owedUnderWay: [],
@@ -103,7 +130,6 @@ export function readLog(root: string, filesystem: Filesystem): LogContents {
     firstSequence: 0n,
     tornBytes: 0,
   };
-  const files = listOrReport(root, filesystem, state);
   const indexed: IndexedSegment[] = [];
   let expected: bigint | undefined;
   let current = nextUsed(files, 0, 0n, filesystem, state);
@@ -133,6 +159,7 @@ export function readLog(root: string, filesystem: Filesystem): LogContents {
   const interrupted = interruptedCells(state);
   return {
     groups: { [Symbol.iterator]: () => iterateGroups(indexed, filesystem) },
+    records: { [Symbol.iterator]: () => iterateRecords(indexed, filesystem) },
     groupCount: state.groupCount,
     damage: state.damage,
     lastSequence: expected === undefined ? 0n : expected - 1n,
@@ -153,12 +180,13 @@ export function readLog(root: string, filesystem: Filesystem): LogContents {
 function listOrReport(
   root: string,
   filesystem: Filesystem,
-  state: ReadState,
+  damage: CorruptionError[],
 ): readonly SegmentFile[] {
   try {
     return listSegments(root, filesystem);
   } catch (cause) {
-    report(state, root, 0, reasonOf(cause));
+    const reason = reasonOf(cause);
+    damage.push(new CorruptionError('MKTS_WAL_CORRUPT', { path: root, offset: 0, reason }));
     return [];
   }
 }
@@ -241,6 +269,14 @@ function* iterateGroups(
   indexed: readonly IndexedSegment[],
   filesystem: Filesystem,
 ): Generator<LogGroup, void> {
+  for (const record of iterateRecords(indexed, filesystem))
+    if (record.entries.length > 0) yield record;
+}
+
+function* iterateRecords(
+  indexed: readonly IndexedSegment[],
+  filesystem: Filesystem,
+): Generator<LogRecord, void> {
   for (const { file, records } of indexed) {
     const block = readAligned(file.path, filesystem);
     const definitions = newDefinitions();
@@ -252,10 +288,12 @@ function* iterateGroups(
           reason: 'it changed while it was read',
         });
       // What is not readable was reported by the first pass.
-      const { entries } = decodeRecord(block, place, definitions, () => undefined);
-      if (entries.length === 0) continue;
-      const { sequence } = place.header;
-      yield { sequence, path: file.path, offset: place.offset, entries };
+      const contents = decodeRecord(block, place, definitions, () => undefined);
+      const { offset, header } = place;
+      const { sequence, synced, bodyBytes } = header;
+      const bytes = RECORD_HEADER_BYTES + bodyBytes;
+      const { entries } = contents;
+      yield { sequence, path: file.path, offset, entries, bytes, synced, contents };
     }
   }
 }

@@ -18,6 +18,7 @@ import {
   decodeOrigin,
   decodeOwed,
   type Origin,
+  type OriginDefinition,
   type OwedEntry,
 } from './entries.ts';
 import { ENTRY_KINDS, RECORD_HEADER_BYTES } from './format.ts';
@@ -56,6 +57,9 @@ export interface RecordContents {
   readonly entries: LogEntry[];
   readonly intents: CheckpointIntent[];
   readonly owed: OwedEntry[];
+  /** What it defines for the rest of its segment. */
+  readonly buckets: BucketDefinition[];
+  readonly origins: OriginDefinition[];
   /** The checkpoint it completes. */
   completed: bigint | undefined;
 }
@@ -71,7 +75,14 @@ export function decodeRecord(
   definitions: SegmentDefinitions,
   onProblem: (offset: number, reason: string) => void,
 ): RecordContents {
-  const contents: RecordContents = { entries: [], intents: [], owed: [], completed: undefined };
+  const contents: RecordContents = {
+    entries: [],
+    intents: [],
+    owed: [],
+    buckets: [],
+    origins: [],
+    completed: undefined,
+  };
   const end = offset + RECORD_HEADER_BYTES + header.bodyBytes;
   let at = offset + RECORD_HEADER_BYTES;
   let count = 0;
@@ -107,12 +118,14 @@ function takeEntry(
       const definition = decodeBucket(block, at);
       if (definition === undefined) return 'a bucket definition is not readable';
       buckets.set(definition.id, definition);
+      contents.buckets.push(definition);
       return undefined;
     }
     case ENTRY_KINDS.origin: {
       const definition = decodeOrigin(block, at);
       if (definition === undefined) return 'an origin definition is not readable';
       origins.set(definition.id, definition.origin);
+      contents.origins.push(definition);
       return undefined;
     }
     case ENTRY_KINDS.createYear: {

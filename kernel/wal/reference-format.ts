@@ -56,6 +56,28 @@ export interface ReferenceGroup {
   readonly sets: readonly WriteSet[];
 }
 
+/** What a log says, one message after the other. */
+export type ReferenceMessage =
+  | { readonly kind: 'status'; readonly offset: number; readonly status: ReferenceStatus }
+  | { readonly kind: 'group'; readonly offset: number; readonly group: ReferenceGroup }
+  | {
+      readonly kind: 'transaction';
+      readonly offset: number;
+      readonly id: bigint;
+      readonly destination: 'log' | 'checkpoint';
+      /** 0 preparing, 1 commit intended, 2 complete. */
+      readonly status: number;
+    };
+
+export interface ReferenceStatus {
+  /** 1 open, 2 closed. */
+  readonly file: number;
+  /** 1 not replayed, 2 replayed, 3 in replay. */
+  readonly replay: number;
+  /** Start of the server that wrote it, in Unix nanoseconds. */
+  readonly owner: bigint;
+}
+
 export interface ReferenceProblem {
   readonly offset: number;
   readonly reason: string;
@@ -67,6 +89,8 @@ export interface ReferenceLog {
   /** Intact groups a checkpoint covers. */
   readonly checkpointedGroups: number;
   readonly problems: readonly ReferenceProblem[];
+  /** All that could be read, in the order of the file. */
+  readonly messages: readonly ReferenceMessage[];
   /** Bytes at the end that are no whole message: what a crash leaves. */
   readonly tornBytes: number;
 }
@@ -76,16 +100,11 @@ export function parseReferenceLog(bytes: Uint8Array): ReferenceLog {
   return new ReferenceParser(bytes).run();
 }
 
-interface Status {
-  readonly file: number;
-  readonly replay: number;
-  readonly owner: bigint;
-}
-
 class ReferenceParser {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #problems: ReferenceProblem[] = [];
+  readonly #messages: ReferenceMessage[] = [];
   readonly #groups = new Map<string, ReferenceGroup>();
   /** Ids that groups or transactions of the log have named. */
   readonly #ids = new Set<bigint>();
@@ -122,6 +141,7 @@ class ReferenceParser {
       groups: groups.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : a.offset - b.offset)),
       checkpointedGroups: all.length - groups.length,
       problems: this.#problems,
+      messages: this.#messages,
       tornBytes,
     };
   }
@@ -141,11 +161,8 @@ class ReferenceParser {
   /** Where the messages begin. A status that is wrong is reported, and does not matter further. */
   #start(): number {
     if (this.#bytes.length < STATUS_BYTES || this.#bytes[0] !== MID_STATUS) return 0;
-    const status: Status = {
-      file: this.#view.getInt8(1),
-      replay: this.#view.getInt8(2),
-      owner: this.#view.getBigInt64(3, true),
-    };
+    const status = this.#statusAt(0);
+    this.#messages.push({ kind: 'status', offset: 0, status });
     if (status.file !== 1 && status.file !== 2)
       this.#problem(1, `its file status is ${status.file}`);
     if (status.replay < 1 || status.replay > 3)
@@ -174,12 +191,22 @@ class ReferenceParser {
     return this.#ids.has(this.#view.getBigInt64(at + 1, true));
   }
 
+  #statusAt(at: number): ReferenceStatus {
+    return {
+      file: this.#view.getInt8(at + 1),
+      replay: this.#view.getInt8(at + 2),
+      owner: this.#view.getBigInt64(at + 3, true),
+    };
+  }
+
   #laterStatus(at: number): number | undefined {
     const end = at + STATUS_BYTES;
     if (end > this.#bytes.length) return undefined;
-    const file = this.#view.getInt8(at + 1);
-    const replay = this.#view.getInt8(at + 2);
-    return file >= 1 && file <= 2 && replay >= 1 && replay <= 3 ? end : undefined;
+    const status = this.#statusAt(at);
+    const { file, replay } = status;
+    if (file < 1 || file > 2 || replay < 1 || replay > 3) return undefined;
+    this.#messages.push({ kind: 'status', offset: at, status });
+    return end;
   }
 
   #transactionAt(
@@ -196,6 +223,9 @@ class ReferenceParser {
     const found = this.#transactionAt(at);
     if (found === undefined) return undefined;
     const id = this.#view.getBigInt64(at + 1, true);
+    const { status } = found;
+    const destination = found.destination === DESTINATION_CHECKPOINT ? 'checkpoint' : 'log';
+    this.#messages.push({ kind: 'transaction', offset: at, id, destination, status });
     if (found.destination !== DESTINATION_CHECKPOINT) this.#ids.add(id);
     else if (found.status !== STATUS_COMPLETE) this.#preparing = id;
     // Messages of this kind have no checksum. A checkpoint that nobody prepared, or of an id nobody
@@ -219,7 +249,11 @@ class ReferenceParser {
     // The same group twice is one group; another group under its number counts as well.
     const identity = `${id}:${Buffer.from(this.#bytes.subarray(end - 16, end)).toString('hex')}`;
     if (this.#groups.has(identity)) this.#problem(at, `group ${id} is there twice`);
-    else this.#groups.set(identity, { id, offset: at, sets });
+    else {
+      const group = { id, offset: at, sets };
+      this.#groups.set(identity, group);
+      this.#messages.push({ kind: 'group', offset: at, group });
+    }
     return end;
   }
 

@@ -21,6 +21,13 @@ export function segmentPath(root: string, number: number): string {
   return join(root, `mkts-${String(number).padStart(16, '0')}.wal`);
 }
 
+/** The number in a segment's name, also of one that was set aside; undefined for another name. */
+export function segmentNumber(name: string): number | undefined {
+  const plain = name.endsWith(DAMAGED_SUFFIX) ? name.slice(0, -DAMAGED_SUFFIX.length) : name;
+  const number = Number(NAME.exec(plain)?.[1]);
+  return Number.isSafeInteger(number) ? number : undefined;
+}
+
 /** All segment files of a data root, ascending. */
 export function listSegments(root: string, filesystem: Filesystem): readonly SegmentFile[] {
   const found: SegmentFile[] = [];

@@ -168,3 +168,20 @@ test('tool integrity: 0 clean, 1 damaged, 2 where it cannot run', async () => {
   expect(nowhere.code).toBe(2);
   expect(nowhere.stderr).toContain('(MKTS_ROOT_DIRECTORY)');
 });
+
+test('tool wal: what a log says; 2 for what is none', async () => {
+  const directory = temporaryDirectory();
+  const root = join(directory, 'data');
+  const server = await ServerProcess.start(directory, { root_directory: root });
+  await server.kill();
+  const told = await mkts(['tool', 'wal', root, '--json']);
+  expect(told).toMatchObject({ code: 0, stderr: '' });
+  const types = told.stdout
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { type: string }).type);
+  expect([types[0], types.at(-1)]).toEqual(['file', 'end']);
+  const none = await mkts(['tool', 'wal', join(directory, 'mkts.yml')]);
+  expect(none).toMatchObject({ code: 2, stdout: '' });
+  expect(none.stderr).toContain('(MKTS_LOG_UNKNOWN)');
+});
