@@ -22,6 +22,7 @@ import {
   type WriteSet,
 } from '../wal/reference-format.ts';
 import { listReferenceLogs, readReferenceLog } from '../wal/reference-log.ts';
+import { readHeader } from '../wal/segment-walk.ts';
 import { listSegments, type SegmentFile, segmentNumber } from '../wal/segments.ts';
 
 /** Rows of a bucket, or whatever else a group says, in words. */
@@ -116,14 +117,7 @@ function isDirectory(path: string, filesystem: Filesystem): boolean {
 }
 
 function headerOf(path: string, filesystem: Filesystem): ReturnType<typeof decodeSegmentHeader> {
-  const file = filesystem.open(path, 'read');
-  try {
-    const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
-    const found = bytes.subarray(0, file.read(bytes, 0));
-    return decodeSegmentHeader({ bytes: found, view: new DataView(bytes.buffer) });
-  } finally {
-    file.close();
-  }
+  return decodeSegmentHeader(readHeader(path, filesystem));
 }
 
 // ---- ours ---------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ import {
   type OpenSegment,
   type RecordPlace,
   readAligned,
+  readHeader,
+  SegmentMemory,
   walkSegment,
 } from './segment-walk.ts';
 import { listSegments, type SegmentFile } from './segments.ts';
@@ -66,9 +68,14 @@ export interface SegmentReport {
 }
 
 export interface LogContents {
-  /** Groups in order, also those a checkpoint covers. May be iterated again; reads from disk. */
+  /**
+   * Groups in order, also those a checkpoint covers. May be iterated again; reads from disk. The rows
+   * of a group lie in memory that a later group may use: they are valid until the next is asked for.
+   */
   readonly groups: Iterable<LogGroup>;
   readonly groupCount: number;
+  /** Path of each bucket the log destroys → sequence of the last group that does. */
+  readonly destroyed: ReadonlyMap<string, bigint>;
   /** All intact records in order; as `groups`. */
   readonly records: Iterable<LogRecord>;
   readonly damage: readonly CorruptionError[];
@@ -87,6 +94,8 @@ export interface LogContents {
 }
 
 interface ReadState {
+  readonly memory: SegmentMemory;
+  readonly destroyed: Map<string, bigint>;
   readonly gaps: (Gap & { readonly path: string })[];
   readonly damage: CorruptionError[];
   readonly damagedPaths: Set<string>;
@@ -119,6 +128,8 @@ export function readSegments(
   damage: CorruptionError[] = [],
 ): LogContents {
   const state: ReadState = {
+    memory: new SegmentMemory(),
+    destroyed: new Map(),
     damage,
     damagedPaths: new Set(),
     intents: [],
@@ -132,14 +143,14 @@ export function readSegments(
   };
   const indexed: IndexedSegment[] = [];
   let expected: bigint | undefined;
-  let current = nextUsed(files, 0, 0n, filesystem, state);
+  let current = nextUsed(files, 0, 0n, filesystem, state, undefined);
   state.firstSequence = current?.segment.firstSequence ?? 0n;
   while (current !== undefined) {
     const { segment, at } = current;
     expected ??= segment.firstSequence;
     if (segment.firstSequence < expected)
       report(state, segment.file.path, 0, `it begins with record ${segment.firstSequence} again`);
-    const next = nextUsed(files, at + 1, expected, filesystem, state);
+    const next = nextUsed(files, at + 1, expected, filesystem, state, segment.block);
     const { block, file } = segment;
     const definitions = newDefinitions();
     const walked = walkSegment(segment, expected, next?.segment.firstSequence, {
@@ -161,6 +172,7 @@ export function readSegments(
     groups: { [Symbol.iterator]: () => iterateGroups(indexed, filesystem) },
     records: { [Symbol.iterator]: () => iterateRecords(indexed, filesystem) },
     groupCount: state.groupCount,
+    destroyed: state.destroyed,
     damage: state.damage,
     lastSequence: expected === undefined ? 0n : expected - 1n,
     checkpointed: state.checkpointed,
@@ -191,18 +203,19 @@ function listOrReport(
   }
 }
 
-/** The first segment at or after `from` that was used in this life of its file. */
+/** The first segment at or after `from` that was used in this life of its file; `keep` is still read. */
 function nextUsed(
   files: readonly SegmentFile[],
   from: number,
   expected: bigint,
   filesystem: Filesystem,
   state: ReadState,
+  keep: AlignedBlock | undefined,
 ): { readonly segment: OpenSegment; readonly at: number } | undefined {
   for (const [at, file] of files.entries()) {
     if (at < from) continue;
     try {
-      const segment = openSegment(file, expected, filesystem, state);
+      const segment = openSegment(file, expected, filesystem, state, keep);
       if (segment !== undefined) return { segment, at };
     } catch (cause) {
       report(state, file.path, 0, reasonOf(cause));
@@ -216,13 +229,14 @@ function openSegment(
   expected: bigint,
   filesystem: Filesystem,
   state: ReadState,
+  keep: AlignedBlock | undefined,
 ): OpenSegment | undefined {
-  const block = readAligned(file.path, filesystem);
-  const header = decodeSegmentHeader(block);
+  const header = decodeSegmentHeader(readHeader(file.path, filesystem));
   if (header === 'unused') return undefined;
+  // A file under a new name with its old header waits to be used again: stale, all of it.
+  if (header !== undefined && header.number !== file.number) return undefined;
+  const block = readAligned(file.path, filesystem, state.memory, keep);
   if (header !== undefined) {
-    // A file under a new name with its old header waits to be used again: stale, all of it.
-    if (header.number !== file.number) return undefined;
     if (header.checkpointed > state.checkpointed) state.checkpointed = header.checkpointed;
     return { file, block, logId: header.logId, firstSequence: header.firstSequence };
   }
@@ -248,10 +262,12 @@ function takeRecord(
   state: ReadState,
   path: string,
 ): void {
-  const contents = decodeRecord(block, place, definitions, (offset, reason) =>
+  const contents = decodeRecord(block, place, definitions, 'counted', (offset, reason) =>
     report(state, path, offset, reason),
   );
-  if (contents.entries.length > 0) state.groupCount++;
+  if (contents.entries.length + contents.rowBlocks > 0) state.groupCount++;
+  for (const entry of contents.entries)
+    if (entry.kind === 'destroy') state.destroyed.set(entry.path, place.header.sequence);
   state.intents.push(...contents.intents);
   state.owedUnderWay.push(...contents.owed);
   const { completed } = contents;
@@ -277,8 +293,9 @@ function* iterateRecords(
   indexed: readonly IndexedSegment[],
   filesystem: Filesystem,
 ): Generator<LogRecord, void> {
+  const memory = new SegmentMemory();
   for (const { file, records } of indexed) {
-    const block = readAligned(file.path, filesystem);
+    const block = readAligned(file.path, filesystem, memory);
     const definitions = newDefinitions();
     for (const place of records) {
       if (!isRecordIntact(block, place.offset, place.header))
@@ -288,7 +305,7 @@ function* iterateRecords(
           reason: 'it changed while it was read',
         });
       // What is not readable was reported by the first pass.
-      const contents = decodeRecord(block, place, definitions, () => undefined);
+      const contents = decodeRecord(block, place, definitions, 'listed', () => undefined);
       const { offset, header } = place;
       const { sequence, synced, bodyBytes } = header;
       const bytes = RECORD_HEADER_BYTES + bodyBytes;

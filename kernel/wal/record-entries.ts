@@ -47,14 +47,24 @@ export type LogEntry =
   | { readonly kind: 'create-year'; readonly bucket: BucketDefinition; readonly year: number }
   | { readonly kind: 'destroy'; readonly path: string };
 
+/** With the size of its newest block: most have as many rows as the one before. */
+interface DefinedBucket {
+  readonly definition: BucketDefinition;
+  readonly columnCount: number;
+  rowCount: number;
+  blockBytes: number;
+}
+
 /** What ids mean in one segment: grows as its records are read. */
 export interface SegmentDefinitions {
-  readonly buckets: Map<number, BucketDefinition>;
+  readonly buckets: Map<number, DefinedBucket>;
   readonly origins: Map<number, Origin>;
 }
 
 export interface RecordContents {
+  /** Without rows if they are only to be counted. */
   readonly entries: LogEntry[];
+  rowBlocks: number;
   readonly intents: CheckpointIntent[];
   readonly owed: OwedEntry[];
   /** What it defines for the rest of its segment. */
@@ -68,15 +78,20 @@ export function newDefinitions(): SegmentDefinitions {
   return { buckets: new Map(), origins: new Map() };
 }
 
+/** `counted`: row blocks are checked as well, and not made into entries. */
+export type RowsWanted = 'listed' | 'counted';
+
 /** Entries of an intact record. One that is not what its kind says is reported and left out. */
 export function decodeRecord(
   block: AlignedBlock,
   { offset, header }: RecordPlace,
   definitions: SegmentDefinitions,
+  rowsWanted: RowsWanted,
   onProblem: (offset: number, reason: string) => void,
 ): RecordContents {
   const contents: RecordContents = {
     entries: [],
+    rowBlocks: 0,
     intents: [],
     owed: [],
     buckets: [],
@@ -92,7 +107,7 @@ export function decodeRecord(
       onProblem(at, `an entry of ${bytes} bytes does not fit its record`);
       return contents;
     }
-    const problem = takeEntry(block, at, definitions, contents);
+    const problem = takeEntry(block, at, definitions, contents, rowsWanted);
     if (problem !== undefined) onProblem(at, problem);
     at += bytes;
   }
@@ -107,17 +122,23 @@ function takeEntry(
   at: number,
   { buckets, origins }: SegmentDefinitions,
   contents: RecordContents,
+  rowsWanted: RowsWanted,
 ): string | undefined {
   const kind = block.view.getUint16(at + 4, true);
   switch (kind) {
     case ENTRY_KINDS.rows:
-      return takeRows(block, at, buckets, origins, contents);
+      return takeRows(block, at, buckets, origins, contents, rowsWanted);
     case ENTRY_KINDS.state:
       return takeState(block, at, origins, contents);
     case ENTRY_KINDS.bucket: {
       const definition = decodeBucket(block, at);
       if (definition === undefined) return 'a bucket definition is not readable';
-      buckets.set(definition.id, definition);
+      buckets.set(definition.id, {
+        definition,
+        columnCount: rowShapesOf(definition.schema).length,
+        rowCount: -1,
+        blockBytes: 0,
+      });
       contents.buckets.push(definition);
       return undefined;
     }
@@ -130,7 +151,7 @@ function takeEntry(
     }
     case ENTRY_KINDS.createYear: {
       const entry = decodeCreateYear(block.view, at);
-      const bucket = entry === undefined ? undefined : buckets.get(entry.bucketId);
+      const bucket = entry === undefined ? undefined : buckets.get(entry.bucketId)?.definition;
       if (entry === undefined || bucket === undefined) return 'a new year is not readable';
       contents.entries.push({ kind: 'create-year', bucket, year: entry.year });
       return undefined;
@@ -180,31 +201,37 @@ function takeState(
 }
 
 function takeRows(
-  block: AlignedBlock,
+  { view, bytes, words }: AlignedBlock,
   at: number,
-  buckets: ReadonlyMap<number, BucketDefinition>,
+  buckets: ReadonlyMap<number, DefinedBucket>,
   origins: ReadonlyMap<number, Origin>,
   contents: RecordContents,
+  rowsWanted: RowsWanted,
 ): string | undefined {
-  const { view, bytes, words } = block;
   const blockBytes = view.getUint32(at, true);
   if (blockBytes < ROW_BLOCK_HEADER_BYTES) return 'a row block is shorter than its header';
   const id = view.getUint32(at + 8, true);
-  const bucket = buckets.get(id);
-  if (bucket === undefined) return `rows of bucket ${id}, which is not defined`;
+  const defined = buckets.get(id);
+  if (defined === undefined) return `rows of bucket ${id}, which is not defined`;
   const rowCount = view.getUint32(at + 12, true);
   const columnCount = view.getUint16(at + 6, true);
+  const bucket = defined.definition;
+  if (rowCount !== defined.rowCount && rowCount <= blockBytes / 8) {
+    defined.rowCount = rowCount;
+    defined.blockBytes = rowBlockBytes(bucket.schema, rowCount);
+  }
   if (
-    columnCount !== rowShapesOf(bucket.schema).length ||
-    rowCount > blockBytes / 8 ||
-    rowBlockBytes(bucket.schema, rowCount) !== blockBytes
+    columnCount !== defined.columnCount ||
+    rowCount !== defined.rowCount ||
+    blockBytes !== defined.blockBytes
   )
     return `${rowCount} rows of ${columnCount} columns in ${blockBytes} bytes do not fit ${bucket.key.path}`;
-  const origin = origins.get(view.getUint32(at + 16, true));
+  contents.rowBlocks++;
+  if (rowsWanted === 'counted') return undefined;
   contents.entries.push({
     kind: 'rows',
     bucket,
-    origin,
+    origin: origins.get(view.getUint32(at + 16, true)),
     block: { buffer: bytes.buffer, view, bytes, words, offset: at, rowCount },
   });
   return undefined;

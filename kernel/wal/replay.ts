@@ -17,7 +17,7 @@
  */
 
 import { CorruptionError, MktsError } from '../base/errors.ts';
-import { epochAt, ROW_BLOCK_HEADER_BYTES } from '../base/row-block.ts';
+import { ROW_BLOCK_HEADER_BYTES } from '../base/row-block.ts';
 import { type BucketSchema, sameSchema } from '../base/schema.ts';
 import type { StateChange } from '../base/state-entry.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
@@ -32,6 +32,8 @@ import {
 import { type LogGroup, readLog, type SegmentReport } from './reader.ts';
 import type { LogEntry, LogRows } from './record-entries.ts';
 import { DAMAGED_SUFFIX } from './segments.ts';
+
+const WORD_RANGE = 4_294_967_296;
 
 /** What replay needs of a bucket: storage/bucket.ts has it. */
 export interface ReplayBucket {
@@ -115,7 +117,9 @@ class Replay {
   readonly #damage: CorruptionError[] = [];
   readonly #damagedPaths = new Set<string>();
   /** Path → sequence of the last group that destroys it. */
-  readonly #destroyedAt = new Map<string, bigint>();
+  #destroyedAt: ReadonlyMap<string, bigint> = new Map();
+  /** Buckets of definitions that were looked up and found right; until one is destroyed or made. */
+  readonly #known = new Map<BucketDefinition, ReplayBucket>();
   #groups = 0;
   #rows = 0;
   #destroyedRows = 0;
@@ -132,8 +136,7 @@ class Replay {
     // Order: before any group. The cells must lead to what was there before those groups.
     if (log.interruptedCells.length > 0) this.#catalog.restoreCells(log.interruptedCells);
     if (log.lastSequence > log.checkpointed) {
-      for (const group of log.groups)
-        if (group.sequence > log.checkpointed) this.#noteDestroyed(group);
+      this.#destroyedAt = log.destroyed;
       for (const group of log.groups)
         if (group.sequence > log.checkpointed) this.#applyGroup(group);
     }
@@ -151,11 +154,6 @@ class Replay {
         isDamaged: segment.isDamaged || this.#damagedPaths.has(segment.path),
       })),
     };
-  }
-
-  #noteDestroyed({ sequence, entries }: LogGroup): void {
-    for (const entry of entries)
-      if (entry.kind === 'destroy') this.#destroyedAt.set(entry.path, sequence);
   }
 
   #applyGroup(group: LogGroup): void {
@@ -178,6 +176,7 @@ class Replay {
   #applyEntry({ sequence }: LogGroup, entry: LogEntry): void {
     if (entry.kind === 'destroy') {
       this.#catalog.destroy(entry.path);
+      this.#known.clear();
       return;
     }
     if (entry.kind === 'state') {
@@ -193,9 +192,9 @@ class Replay {
       this.#createYear(entry.bucket, entry.year);
       return;
     }
-    const times = checkEpochs(entry.block);
+    const times = checkEpochs(entry.bucket.key.path, entry.block);
     this.#bucketOf(entry.bucket).apply(entry.block);
-    this.#options.onRows?.({ key: entry.bucket.key.path, ...times });
+    this.#options.onRows?.(times);
     this.#rows += entry.block.rowCount;
   }
 
@@ -205,11 +204,15 @@ class Replay {
     if (known?.years.includes(year) === true) return;
     // Its making may have been cut short: then the file is damaged, and all its rows are in the log.
     this.#catalog.recreateYear(key.path, schema, year);
+    this.#known.clear();
     this.#bucketOf(definition);
   }
 
   /** The bucket a definition means: the one that is there, if it has that schema, or a new one. */
-  #bucketOf({ key, schema }: BucketDefinition): ReplayBucket {
+  #bucketOf(definition: BucketDefinition): ReplayBucket {
+    const known = this.#known.get(definition);
+    if (known !== undefined) return known;
+    const { key, schema } = definition;
     const bucket = this.#catalog.bucket(key.path) ?? this.#catalog.declare(key, schema);
     if (bucket.readOnlyReason !== undefined)
       throw new MktsError('MKTS_BUCKET_READ_ONLY', {
@@ -221,6 +224,7 @@ class Replay {
         key: key.path,
         reason: 'its columns are not those the log has rows for',
       });
+    this.#known.set(definition, bucket);
     return bucket;
   }
 
@@ -236,15 +240,17 @@ function pathOf(entry: LogEntry): string {
 }
 
 /** The block's first and last time. A row outside the calendar would find no year. */
-function checkEpochs({ view, offset, rowCount }: LogRows): Omit<AppliedRows, 'key'> {
+function checkEpochs(key: string, { words, offset, rowCount }: LogRows): AppliedRows {
   let fromSeconds = Number.POSITIVE_INFINITY;
   let toSeconds = Number.NEGATIVE_INFINITY;
+  const first = (offset + ROW_BLOCK_HEADER_BYTES) >> 2;
   for (let row = 0; row < rowCount; row++) {
-    const epoch = epochAt(view, offset + ROW_BLOCK_HEADER_BYTES + 8 * row);
+    const word = first + 2 * row;
+    const epoch = (words[word + 1] ?? 0) * WORD_RANGE + ((words[word] ?? 0) >>> 0);
     if (!(epoch >= EPOCH_MIN && epoch < EPOCH_END))
       throw new MktsError('MKTS_EPOCH_RANGE', { epoch, row });
-    fromSeconds = Math.min(fromSeconds, epoch);
-    toSeconds = Math.max(toSeconds, epoch);
+    if (epoch < fromSeconds) fromSeconds = epoch;
+    if (epoch > toSeconds) toSeconds = epoch;
   }
-  return { fromSeconds, toSeconds };
+  return { key, fromSeconds, toSeconds };
 }

@@ -61,15 +61,58 @@ export interface WalkedSegment {
   readonly tornBytes: number;
 }
 
-export function readAligned(path: string, filesystem: Filesystem): AlignedBlock {
+/**
+ * Memory for two segments, used again and again: fresh memory for each would cost more than reading
+ * into it does.
+ */
+export class SegmentMemory {
+  #buffers: readonly ArrayBuffer[] = [];
+
+  /** Not cleared. Valid until a call that does not `keep` it. */
+  take(bytes: number, keep: ArrayBufferLike | undefined): ArrayBuffer {
+    const free = this.#buffers.find((buffer) => buffer !== keep && buffer.byteLength >= bytes);
+    if (free !== undefined) return free;
+    const made = new ArrayBuffer(bytes);
+    this.#buffers = [...this.#buffers.filter((buffer) => buffer === keep), made];
+    return made;
+  }
+}
+
+/**
+ * A segment's bytes, in memory that is not `keep`'s. Throws if it is longer than one of ours, or the
+ * disk fails.
+ */
+export function readAligned(
+  path: string,
+  filesystem: Filesystem,
+  memory: SegmentMemory,
+  keep?: AlignedBlock,
+): AlignedBlock {
   const file = filesystem.open(path, 'read');
   try {
     const size = file.size();
     if (size > SEGMENT_BYTES_MAX) throw new Error(`${size} bytes are more than a segment has`);
-    const buffer = new ArrayBuffer(padded(size));
-    const bytes = new Uint8Array(buffer);
-    file.read(bytes, 0);
-    return { bytes, view: new DataView(buffer), words: new Int32Array(buffer) };
+    const length = padded(size);
+    const buffer = memory.take(length, keep?.bytes.buffer);
+    const bytes = new Uint8Array(buffer, 0, length);
+    bytes.fill(0, file.read(bytes.subarray(0, size), 0));
+    return {
+      bytes,
+      view: new DataView(buffer, 0, length),
+      words: new Int32Array(buffer, 0, length >> 2),
+    };
+  } finally {
+    file.close();
+  }
+}
+
+/** The first bytes of a segment: fewer if it is shorter than its header. */
+export function readHeader(path: string, filesystem: Filesystem): Block {
+  const file = filesystem.open(path, 'read');
+  try {
+    const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+    const found = bytes.subarray(0, file.read(bytes, 0));
+    return { bytes: found, view: new DataView(bytes.buffer) };
   } finally {
     file.close();
   }
