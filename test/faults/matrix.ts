@@ -13,7 +13,7 @@ import { type Observation, runFault } from './run-fault.ts';
 const README = resolve(import.meta.dirname, '../../README.md');
 const BEGIN = '<!-- faults: made by npm run faults -->';
 const END = '<!-- faults: end -->';
-const RUN = { quietMs: 2_000, faultMs: 3_000 };
+const RUN = { quietMs: 2_000, faultMs: 3_000, clients: 4 };
 
 interface Row {
   readonly fault: Fault;

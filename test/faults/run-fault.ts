@@ -26,13 +26,14 @@ const GO = [
   { name: 'Epoch', type: 'i8', data: BigInt64Array.of(1_609_459_200n) },
   { name: 'Value', type: 'i8', data: BigInt64Array.of(1n) },
 ];
-const CLIENTS = 4;
 const LAST_ROWS = 10;
 
 export interface FaultRun {
   /** How long everybody is watched before the fault, and at least during it. */
   readonly quietMs: number;
   readonly faultMs: number;
+  /** Clients that query without a pause. */
+  readonly clients: number;
 }
 
 export interface Observation {
@@ -61,7 +62,7 @@ export async function runFault(
   fault: Fault,
   tier: Tier,
   directory: string,
-  { quietMs, faultMs }: FaultRun,
+  { quietMs, faultMs, clients }: FaultRun,
 ): Promise<Observation> {
   const port = await freePort();
   const server = await startServer(fault, tier, directory, port);
@@ -75,13 +76,13 @@ export async function runFault(
     const isLoaded = fault.module === undefined && fault.text === undefined;
     await server.until(() => KEYS.every((key) => committed(server, key) > 0) || undefined);
     if (isLoaded) await server.line((line) => isCulprits(line) && line.msg === 'waits');
-    const quiet = await load(server, () => sleep(quietMs));
+    const quiet = await load(server, clients, () => sleep(quietMs));
 
     const told = server.lines.length;
     const toldMs = performance.now();
     const before = KEYS.map((key) => committed(server, key));
     let end: End = { code: '', endedMs: undefined, recoveredMs: undefined };
-    const during = await load(server, async () => {
+    const during = await load(server, clients, async () => {
       await writeRows(server.url, 'GO/1Min/MARK', GO);
       end = await ending(server, fault, toldMs);
       const leftMs = toldMs + faultMs - performance.now();
@@ -191,7 +192,11 @@ async function checkStates(server: ServerProcess, fault: Fault, restarts: number
 }
 
 /** Clients that query while `phase` lasts, and the feeders' promises in that time. */
-async function load(server: ServerProcess, phase: () => Promise<unknown>): Promise<Latencies> {
+async function load(
+  server: ServerProcess,
+  clientCount: number,
+  phase: () => Promise<unknown>,
+): Promise<Latencies> {
   const from = server.lines.length;
   const queriesMs: number[] = [];
   let isOver = false;
@@ -212,7 +217,7 @@ async function load(server: ServerProcess, phase: () => Promise<unknown>): Promi
     }
   };
   const clients = Promise.all(
-    Array.from({ length: CLIENTS }, (_, client) => ask(KEYS[client % KEYS.length] ?? KEYS[0])),
+    Array.from({ length: clientCount }, (_, client) => ask(KEYS[client % KEYS.length] ?? KEYS[0])),
   );
   try {
     await Promise.race([phase(), clients.then(() => phase)]);
