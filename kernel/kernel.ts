@@ -14,6 +14,7 @@ import { channel } from 'node:diagnostics_channel';
 import { dirname } from 'node:path';
 import { loadConfig, type MktsConfig } from '../config/load.ts';
 import { Doorbell } from '../workers/doorbell.ts';
+import { Backups } from './backups.ts';
 import { StorageError } from './base/errors.ts';
 import { PLUGIN_DISK_MB, STOP_TIMEOUT_MS } from './base/limits.ts';
 import { ConfigReload, freshnessOf } from './config-reload.ts';
@@ -244,7 +245,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       doorbell,
       states,
       isDestroying: (path) => ingest.isDestroying(path),
-      pendingLogBytes: () => wal.pendingBytes,
+      pendingLogBytes: () => checkpointer.lateLogBytes,
     });
 
     // ---- plugins ------------------------------------------------------------------------------
@@ -403,10 +404,8 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
         readiness,
         admin: new AdminApi({
           operations,
-          letters: new LetterOperator({
-            ...{ letters, ingest, origins, supervisor },
-            log: journal.log,
-          }),
+          letters: new LetterOperator({ letters, ingest, origins, supervisor, log: journal.log }),
+          backups: new Backups({ root, timezone: zone.name, checkpointer, log }),
           token: config.adminToken,
           mask: (text) => log.masked(text),
           onInternalError,

@@ -50,6 +50,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'kernel/wal': ['kernel/base', 'kernel/storage'],
   'kernel/ingest': [...STORE, 'workers'],
   'kernel/query': STORE,
+  'kernel/backup': ['kernel/base', 'kernel/storage'],
   'kernel/triggers': [...STORE, ...AROUND, 'kernel/ingest', 'kernel/query'],
   'kernel/supervisor': [...STORE, ...AROUND, 'kernel/ingest', 'kernel/query'],
   'kernel/frontend': [...STORE, ...AROUND, 'kernel/ingest', 'kernel/query'],
@@ -59,17 +60,19 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     ...AROUND,
     'kernel/ingest',
     'kernel/query',
+    'kernel/backup',
     'kernel/triggers',
     'kernel/supervisor',
     'kernel/frontend',
   ],
   // Look into a data directory without a server: read with the readers of all who write there.
   'kernel/tools': [...STORE, 'kernel/ingest', 'kernel/supervisor'],
-  // Commands. `plugin run` uses the supervisor without a kernel, `tool` the store.
+  // Commands. `plugin run` uses the supervisor without a kernel, `tool` and `restore` the store.
   'kernel/cli': [
     'kernel/base',
     ...AROUND,
     'kernel/*.ts',
+    'kernel/backup',
     'kernel/storage',
     'kernel/supervisor',
     'kernel/tools',
@@ -107,6 +110,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   commander: [
     'kernel/cli/program.ts',
     'kernel/cli/authoring-commands.ts',
+    'kernel/cli/backup-commands.ts',
     'kernel/cli/operations-commands.ts',
     'kernel/cli/letter-commands.ts',
     'kernel/cli/server-flags.ts',

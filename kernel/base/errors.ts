@@ -27,6 +27,8 @@ export const ERROR_TEXTS = {
   MKTS_REPAIR: 'nothing is repaired: {reason}',
   MKTS_LOG_UNKNOWN: '{path} is no log: {reason}',
   MKTS_STRAY_FILE: '{path}: {reason}',
+  MKTS_BACKUP_INVALID: 'the backup cannot be used: {reason}',
+  MKTS_BACKUP_TARGET: '{path} cannot be written to: {reason}',
 
   // Client: goes into the reply.
   MKTS_KEY_INVALID: 'key "{key}" is not in proper format, should be like: {example}: {reason}',
@@ -81,6 +83,7 @@ export const ERROR_TEXTS = {
   MKTS_ADMIN_ARGUMENT: '{argument}: {problem}',
   MKTS_LETTER_UNKNOWN: 'plugin {plugin} has no dead letter {id}',
   MKTS_RECORDING_UNKNOWN: 'plugin {plugin} has no recording {file}',
+  MKTS_BACKUP: 'the backup cannot be made: {reason}',
   MKTS_PROFILE: 'no CPU profile of plugin {plugin} can be taken: {reason}',
   MKTS_OVERLOADED: 'the server is busy: {reason}; try again',
   MKTS_SHUTTING_DOWN: 'the server is shutting down',

@@ -97,6 +97,18 @@ export const WRITE_RETRY_MS = 50;
 /** … up to this: so long after its cause is gone a pause may last. */
 export const WRITE_RETRY_MAX_MS = 2_000;
 
+// ---- backup -----------------------------------------------------------------------------------
+/** While a backup copies the files no checkpoint runs, until the log that waits has this size … */
+export const BACKUP_LOG_BYTES_MAX: number = 4096 * MiB;
+/** … or so many bytes of pages are dirty: then the backup is given up with MKTS_BACKUP. */
+export const BACKUP_DIRTY_BYTES_MAX: number = 768 * MiB;
+/** A client of a backup that takes nothing for so long is cut off. */
+export const BACKUP_STALL_MS = 60_000;
+/** Bytes of a member of its tar, of which the manifest is the longest; past it MKTS_BACKUP_INVALID. */
+export const BACKUP_MEMBER_BYTES_MAX: number = 256 * MiB;
+/** UTF-8 bytes of the path of a file in it; past it MKTS_BACKUP_INVALID. */
+export const BACKUP_PATH_BYTES_MAX = 4096;
+
 // ---- store ------------------------------------------------------------------------------------
 /** Bytes of a page of a year file (rounded down to whole records). */
 export const PAGE_BYTES: number = 32 * KiB;

@@ -77,6 +77,16 @@ export async function askAdminText(server: AdminServer, request: AdminRequest): 
   return text;
 }
 
+/** The bytes of an answer, as they come; throws when they end before the answer does. */
+export async function* streamAdmin(
+  server: AdminServer,
+  request: AdminRequest,
+): AsyncGenerator<Uint8Array> {
+  const response = await send(server, { ...request, timeoutMs: null });
+  if (!response.ok) throw refusal(server, response.status, await response.text());
+  if (response.body !== null) yield* response.body;
+}
+
 /** The lines of an answer, as they come. Ends with the server, or throws when the signal aborts. */
 export async function* followAdmin(
   server: AdminServer,

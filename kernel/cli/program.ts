@@ -8,6 +8,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../package-root.ts';
 import { addAuthoringCommands } from './authoring-commands.ts';
+import { addBackupCommands } from './backup-commands.ts';
 import { addOperationsCommands } from './operations-commands.ts';
 import { reportError } from './report-error.ts';
 import { addToolCommands } from './tool-commands.ts';
@@ -114,6 +115,8 @@ function commandLine(done: (exitCode: number) => void): Command {
         await runQuery({ destination, url, limit, oldest, fromSeconds: from, toSeconds: to, json }),
       );
     });
+
+  addBackupCommands(program, done);
 
   const plugin = program.command('plugin').description('work with plugins');
   addOperationsCommands(plugin, done);

@@ -14,6 +14,7 @@
  *                                             one in full; DELETE: removes all
  *   POST …/dead-letters/replay                writes rows of ?id= (more than one), or of ?all=1
  *   POST /api/v1/reload                       reads mkts.yml again
+ *   GET  /api/v1/backup                       a tar of the data directory, at one sequence
  *
  * Arguments are in the URL and bodies are not read. Answers are JSON, errors `{ code, message }`.
  * Invariant: every text leaves through `mask`.
@@ -23,6 +24,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ReplayAnswer } from '../base/dead-letter.ts';
 import { type ErrorCode, MktsError, RequestError } from '../base/errors.ts';
 import {
+  BACKUP_STALL_MS,
   FOLLOW_BYTES_MAX,
   FOLLOW_PULSE_MS,
   FOLLOWERS_MAX,
@@ -33,6 +35,7 @@ import {
 import { suggestion } from '../base/nearest-word.ts';
 import { LINE_LEVELS, type LineLevel, PLUGIN_ACTIONS } from '../base/plugin-report.ts';
 import { adminRefusal } from './admin-guard.ts';
+import type { BackupOperations } from './backup-operations.ts';
 import type { LetterOperations } from './letter-operations.ts';
 import type { PluginOperations } from './plugin-operations.ts';
 
@@ -41,6 +44,7 @@ export const ADMIN_PREFIX = '/api/v1/';
 export interface AdminOptions {
   readonly operations: PluginOperations;
   readonly letters: LetterOperations;
+  readonly backups: BackupOperations;
   /** Undefined: this machine only, and without one. */
   readonly token: string | undefined;
   /** Hides secrets in a text. */
@@ -115,6 +119,7 @@ export class AdminApi {
       ],
       ['DELETE plugins/{name}/dead-letters', (_call, plugin) => letters.clear(plugin)],
       ['POST reload', () => operations.reloadConfig()],
+      ['GET backup', (call) => this.#backup(call)],
       ...PLUGIN_ACTIONS.map((action): [string, Handler] => [
         `POST plugins/{name}/${action}`,
         ({ query }, plugin) =>
@@ -238,6 +243,23 @@ export class AdminApi {
     }
   }
 
+  async #backup({ response, signal }: Call): Promise<void> {
+    for await (const piece of this.#options.backups.stream()) {
+      if (signal.aborted) return;
+      if (!response.headersSent)
+        response.writeHead(200, {
+          'Content-Type': 'application/x-tar',
+          'Cache-Control': 'no-store',
+          'X-Content-Type-Options': 'nosniff',
+        });
+      // Files are held for it meanwhile, so a client that takes nothing is not waited for.
+      const stalled = setTimeout(() => response.destroy(), BACKUP_STALL_MS);
+      await taken(response, piece, signal);
+      clearTimeout(stalled);
+    }
+    response.end();
+  }
+
   /** A call that lasts begins; call what it returns once it is over. */
   #enter(): () => void {
     if (this.#lasting >= FOLLOWERS_MAX)
@@ -271,6 +293,18 @@ export class AdminApi {
     });
     response.end(body);
   }
+}
+
+/** Resolves when the system took a piece of an answer, or its client is gone. */
+function taken(response: ServerResponse, piece: Uint8Array, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    signal.addEventListener('abort', done);
+    response.write(piece, done);
+  });
 }
 
 function decoded(part: string): string {

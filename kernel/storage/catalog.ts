@@ -198,6 +198,15 @@ export class Catalog {
     });
   }
 
+  /**
+   * Between two write-backs: from now on no file is removed, so that none changes before the next one
+   * begins; the function it returns is called before that. Destroyed buckets are gone for everybody at once all the same.
+   */
+  holdFiles(): () => void {
+    assert(!this.#isWritingBack, 'files stand still when none are written back');
+    return this.#context.directories.hold();
+  }
+
   /** Memory that waits for a write-back, that of one under way included. */
   get dirtyBytes(): number {
     return this.#context.residents.heldBytes;

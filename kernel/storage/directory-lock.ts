@@ -10,7 +10,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError, reasonOf } from '../base/errors.ts';
-import { LOCK_FILE } from './file-names.ts';
+import { LOCK_FILE, RESTORE_MARKER } from './file-names.ts';
 
 export interface DirectoryLock {
   /** Gives the directory free; may be repeated. */
@@ -27,8 +27,16 @@ interface Holder {
 
 const ATTEMPTS_MAX = 10;
 
-/** Throws ConfigError MKTS_ROOT_LOCKED, or MKTS_ROOT_DIRECTORY if the directory cannot be used. */
+/**
+ * Throws ConfigError MKTS_ROOT_LOCKED, or MKTS_ROOT_DIRECTORY if the directory cannot be used: also
+ * if it is one half restored.
+ */
 export function lockDirectory(root: string): DirectoryLock {
+  if (fs.existsSync(join(root, RESTORE_MARKER)))
+    throw new ConfigError('MKTS_ROOT_DIRECTORY', {
+      path: root,
+      reason: 'a restore into it was cut short: remove the directory and restore again',
+    });
   const path = join(root, LOCK_FILE);
   const mine: Holder = {
     pid: process.pid,

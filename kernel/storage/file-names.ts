@@ -20,6 +20,9 @@ export const STATE_FILE = 'mkts-state.json';
 /** What was agreed to that plugins may have. */
 export const CONSENT_FILE = 'mkts-consent.json';
 
+/** As long as it is there, a restore into the directory is not finished. */
+export const RESTORE_MARKER = 'mkts-restore.unfinished';
+
 /** What a repair has changed, and the bytes as they were. */
 export const REPAIR_REPORT_NAME: RegExp = /^mkts-repair-\d{8}T\d{9}Z\.json$/;
 

@@ -22,6 +22,7 @@ export class LeafDirectories {
   readonly #made = new Set<string>();
   /** Leaf directories of destroyed buckets that could not be removed. */
   readonly #doomed = new Set<string>();
+  #isHeld = false;
 
   constructor(root: string, filesystem: Filesystem) {
     this.#root = root;
@@ -35,6 +36,14 @@ export class LeafDirectories {
       this.#remove(directory);
       this.#doomed.delete(directory);
     }
+  }
+
+  /** Leaves what is to be removed to the next write-back, until the function it returns is called. */
+  hold(): () => void {
+    this.#isHeld = true;
+    return () => {
+      this.#isHeld = false;
+    };
   }
 
   /** Makes a leaf directory (relative to the root) and what is missing above it. */
@@ -84,10 +93,14 @@ export class LeafDirectories {
 
   /**
    * Removes a leaf directory (relative to the root), then each parent that has no directory left; the
-   * root and its category stay. What the disk refuses is done by the next write-back.
+   * root and its category stay. What is held, or the disk refuses, is done by the next write-back.
    */
   remove(directory: string): void {
     this.#made.clear();
+    if (this.#isHeld) {
+      this.#doomed.add(directory);
+      return;
+    }
     try {
       this.#remove(directory);
       this.#doomed.delete(directory);

@@ -12,6 +12,7 @@ import {
   parseLettersFileName,
   parseYearFileName,
   REPAIR_REPORT_NAME,
+  RESTORE_MARKER,
   STATE_FILE,
 } from '../storage/file-names.ts';
 
@@ -33,6 +34,7 @@ export function rootFileKind(name: string): NameKind {
   if (parseLettersFileName(name) !== undefined || parseFlightFileName(name) !== undefined)
     return 'own';
   if (REPAIR_REPORT_NAME.test(name)) return 'own';
+  if (name === RESTORE_MARKER) return 'half';
   const segment = SEGMENT.exec(name);
   if (segment !== null) return segment[1] === undefined ? 'own' : 'aside';
   const reference = REFERENCE_LOG.exec(name);
