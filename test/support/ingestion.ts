@@ -22,6 +22,7 @@ import type { CrashFilesystem } from './crash-filesystem.ts';
 import { temporaryDirectory } from './temporary-directory.ts';
 
 export interface Ingestion {
+  readonly root: string;
   readonly catalog: Catalog;
   readonly wal: WalWriter;
   readonly watermarks: Watermarks;
@@ -108,6 +109,7 @@ export async function startIngestion(
     catalog.close();
   });
   return {
+    root,
     catalog,
     wal,
     watermarks,
