@@ -16,7 +16,7 @@ export interface BackupsOptions {
   /** Of mkts.yml: 'UTC'. */
   readonly timezone: string;
   readonly checkpointer: Pick<Checkpointer, 'hold'>;
-  readonly log: Log;
+  readonly log: Pick<Log, 'info' | 'error'>;
 }
 
 export class Backups implements BackupOperations {
