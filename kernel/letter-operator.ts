@@ -38,12 +38,9 @@ export class LetterOperator implements LetterOperations {
   }
 
   async replay(plugin: string, ids: readonly number[] | undefined): Promise<ReplayAnswer> {
-    const { letters, log } = this.#options;
+    const { log } = this.#options;
     const grants = await this.#grants(plugin);
-    // Messages hold no rows: `all` leaves them where they are without a word.
-    const all = ids === undefined ? await letters.list(plugin, LETTERS_KEPT_MAX) : undefined;
-    const chosen =
-      ids ?? all?.letters.filter(({ isReplayable }) => isReplayable).map(({ id }) => id) ?? [];
+    const chosen = ids ?? (await this.#lost(plugin));
     const answer = await this.#replay.replay(plugin, chosen, grants);
     const { replayed, refused } = answer;
     const rows = replayed.reduce((count, { rowCount }) => count + rowCount, 0);
@@ -60,6 +57,14 @@ export class LetterOperator implements LetterOperations {
     const removed = await letters.clear(plugin);
     log.info({ plugin, letters: removed }, 'an operator removed the dead letters of a plugin');
     return { removed };
+  }
+
+  /** Those with rows nobody sends again. */
+  async #lost(plugin: string): Promise<readonly number[]> {
+    const { letters } = await this.#options.letters.list(plugin, LETTERS_KEPT_MAX);
+    return letters
+      .filter(({ isReplayable, code }) => isReplayable && code !== 'MKTS_STATE_REFUSED')
+      .map(({ id }) => id);
   }
 
   /** Throws MKTS_PLUGIN_UNKNOWN. */

@@ -15,7 +15,7 @@ export interface RingSourcesOptions {
   readonly origins: Origins;
   readonly rows: PluginRows;
   readonly letters: DeadLetters;
-  /** The worker of a feed is replaced: what it sent is damaged. */
+  /** The worker of a feed is replaced: what it sent is damaged, or its state was refused. */
   readonly reject: (feed: PluginFeed, cause: Error) => void;
 }
 
@@ -51,7 +51,11 @@ export class RingSources {
       budget: feed.budget,
       series: (seriesId) => feed.series(seriesId),
       onRows: (rowCount) => counter.accepted(rowCount),
-      onRefused: (cause, frame) => counter.rejected(refused.add(cause, frame)),
+      onRefused(cause, frame) {
+        counter.rejected(refused.add(cause, frame));
+        // Its own view of what it remembers is ahead of what is committed: only a new one's is not.
+        if (cause.code === 'MKTS_STATE_REFUSED') reject(feed, cause);
+      },
       onInvalid(error, frame) {
         refused.addInvalid(error, frame);
         reject(feed, error);

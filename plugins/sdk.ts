@@ -63,7 +63,9 @@ export type StateValue =
 export interface State {
   /**
    * The value as of the last accepted call; undefined: none. When a plugin starts, it is what its
-   * *committed* rows say (after a reload: its accepted ones, all of which were taken over).
+   * *committed* rows say (after a reload: its accepted ones, all of which were taken over). Should the
+   * kernel refuse rows it had accepted together with changes of state, since their bucket changed
+   * meanwhile, the plugin is started again: with the state before those rows.
    */
   get(name: string): StateValue | undefined;
   /** Resolves when it is accepted, as `write` does, and in order with it. */
@@ -180,7 +182,10 @@ export interface Context<Config> {
    * being asked for, as are accepted ones of a bucket that changed before they were taken.
    */
   deadLetter(reason: string, payload: unknown): void;
-  /** Resolves when every row accepted so far is *committed* (on disk) and visible to queries. */
+  /**
+   * Resolves when every row accepted so far is *committed* (on disk) and visible to queries, but for
+   * those whose bucket changed meanwhile: they are dead letters.
+   */
   flush(): Promise<void>;
   query(options: QueryOptions): Promise<QueriedRows>;
   /** The newest row of a bucket: Epoch in seconds and each column's value; undefined if none. */

@@ -115,6 +115,8 @@ export const ERROR_TEXTS = {
   MKTS_WRITE_TOO_LARGE:
     'a call that is written as one piece takes {bytes} bytes, at most {maxBytes}: write less at a time',
   MKTS_STATE_INVALID: 'state "{name}" cannot be kept: {reason}',
+  MKTS_STATE_REFUSED:
+    'rows plugin {plugin} sent together with its state were refused ({reason}): it goes on from its last committed state',
   MKTS_NET_DENIED: 'plugin {plugin} may not reach {host}; allowed: {allowed}',
   MKTS_NET_FAILED: '{method} {url}: {reason}',
   MKTS_TAPE_MISS: 'the tape has nothing for {request}; left on it: {left}',

@@ -36,7 +36,10 @@ export function addLetterCommands(
   command('replay', 'write the rows of dead letters after all; those committed are removed')
     .argument('<name>', NAME)
     .option('--id <ids...>', 'of these letters', collectIds)
-    .option('--all', 'of all that hold rows')
+    .option(
+      '--all',
+      'of all that hold rows, but for those the plugin sends again (MKTS_STATE_REFUSED)',
+    )
     .action(async (name: string, flags: ReplayFlags, self: Command) => {
       const { id = [], all = false } = flags;
       if (all === id.length > 0) self.error('error: name letters by --id, or say --all');

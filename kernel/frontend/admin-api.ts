@@ -12,7 +12,8 @@
  *   GET  /api/v1/plugins/{name}/recordings    flight recordings; POST: one of now; …/{file}: its text
  *   GET  /api/v1/plugins/{name}/dead-letters  rows and messages not taken, the newest; ?limit=; …/{id}:
  *                                             one in full; DELETE: removes all
- *   POST …/dead-letters/replay                writes rows of ?id= (more than one), or of ?all=1
+ *   POST …/dead-letters/replay                writes rows of ?id= (more than one), or of ?all=1: all but
+ *                                             those their plugin sends again (MKTS_STATE_REFUSED)
  *   POST /api/v1/reload                       reads mkts.yml again
  *   GET  /api/v1/backup                       a tar of the data directory, at one sequence
  *

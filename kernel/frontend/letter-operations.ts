@@ -13,7 +13,10 @@ export interface LetterOperations {
   list(plugin: string, limit: number): Promise<LetterList>;
   /** One in full. Rejects with MKTS_LETTER_UNKNOWN. */
   read(plugin: string, id: number): Promise<DeadLetter>;
-  /** Writes their rows after all; undefined: of all that hold rows. */
+  /**
+   * Writes their rows after all. Undefined: of all that hold rows, but for those that were refused with
+   * state (MKTS_STATE_REFUSED): their plugin goes on before them, and sends them again.
+   */
   replay(plugin: string, ids: readonly number[] | undefined): Promise<ReplayAnswer>;
   /** Removes all. */
   clear(plugin: string): Promise<{ readonly removed: number }>;

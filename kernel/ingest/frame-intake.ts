@@ -11,10 +11,14 @@
  * it never opened) says that memory was damaged or written on purpose: MKTS_FRAME_INVALID, and nothing
  * of that ring is believed any more. A bucket that is not what it was when the worker opened it is
  * nobody's fault: BucketRefusal, and the frames behind it are taken.
+ *
+ * Invariant: what a plugin remembers never passes rows that were refused. After an envelope with state
+ * is refused (MKTS_STATE_REFUSED), all with state behind it in that ring are; its worker is replaced by
+ * one that knows what is committed.
  */
 
 import type { FrameReader } from '../../workers/transport.ts';
-import { PluginError, RequestError } from '../base/errors.ts';
+import { type MktsError, PluginError, RequestError } from '../base/errors.ts';
 import { EPOCH_MAX, EPOCH_MIN } from '../base/fit-columns.ts';
 import {
   epochAt,
@@ -52,8 +56,11 @@ export interface RingSource {
   series(seriesId: number): Series | undefined;
   /** The ring or a frame (a copy) is not valid: the source is left alone from now on. */
   onInvalid(error: PluginError, frame?: Uint8Array): void;
-  /** A frame (a copy) whose bucket changed since it was opened was left out. */
-  onRefused?(cause: RequestError, frame: Uint8Array): void;
+  /**
+   * A frame (a copy) whose bucket changed since it was opened was left out. MKTS_STATE_REFUSED: it held
+   * changes of state, and none of this ring will be taken any more.
+   */
+  onRefused?(cause: MktsError, frame: Uint8Array): void;
   /** Rows a second; undefined: as many as there are. */
   readonly budget?: RowBudget | undefined;
   /** Told of the rows of each frame that was taken. */
@@ -62,9 +69,9 @@ export interface RingSource {
 
 /** The bucket of rows is not what it was when the plugin opened it: the cause says what it is. */
 export class BucketRefusal extends Error {
-  override readonly cause: RequestError;
+  override readonly cause: MktsError;
 
-  constructor(cause: RequestError) {
+  constructor(cause: MktsError) {
     super(cause.message, { cause });
     this.cause = cause;
   }
@@ -74,6 +81,8 @@ export class BucketRefusal extends Error {
 export interface Tap {
   readonly source: RingSource;
   readonly bucketIds: number[];
+  /** Of the first envelope with state that was refused: so are all behind it. */
+  stateRefusal?: BucketRefusal;
 }
 
 /** The catalog, as far as rows need it. */
@@ -132,6 +141,7 @@ export class FrameIntake {
     const stop = end + frameBytes - ENVELOPE_HEADER_BYTES;
     const entries: Entry[] = [];
     const changes: DecodedState[] = [];
+    let refusal: BucketRefusal | undefined;
     for (let at = end; at < stop; at += entries.at(-1)?.bytes ?? stop) {
       const size = stop - at < ENTRY_BYTES_MIN ? 0 : view.getUint32(at, true);
       if (size < ENTRY_BYTES_MIN || size % 8 !== 0 || size > stop - at)
@@ -140,7 +150,14 @@ export class FrameIntake {
         changes.push(this.#acceptState(source, group, at));
         entries.push({ bytes: size, rowCount: 0 });
       } else {
-        const rowCount = this.#acceptRows(tap, group, at, size);
+        let rowCount: number | undefined = 0;
+        try {
+          rowCount = this.#acceptRows(tap, group, at, size);
+        } catch (error) {
+          // The rest is looked at, too: damage behind it is worse, and state makes it another refusal.
+          if (!(error instanceof BucketRefusal)) throw error;
+          refusal ??= error;
+        }
         if (rowCount === undefined) return false;
         entries.push({ bytes: size, rowCount });
       }
@@ -150,6 +167,12 @@ export class FrameIntake {
     const { states } = this.#options;
     if (!states.fits(source.plugin, changes))
       throw invalid(source, 'its state is larger than it may be');
+    if (changes.length > 0 && refusal !== undefined) {
+      const fields = { plugin: source.plugin, reason: refusal.message };
+      tap.stateRefusal ??= new BucketRefusal(new PluginError('MKTS_STATE_REFUSED', fields));
+    }
+    if (changes.length > 0) refusal = tap.stateRefusal;
+    if (refusal !== undefined) throw refusal;
 
     for (const change of changes) states.take(source.plugin, change);
     let rows = 0;

@@ -43,6 +43,8 @@ export class RefusedFrames {
   add({ code, message }: MktsError, frame: Uint8Array): number {
     const blocks = refusedBlocks(frame) ?? [];
     const rowCount = blocks.reduce((count, block) => count + block.rowCount, 0);
+    // A change of state alone that came behind a refused one: there is nothing to keep.
+    if (rowCount === 0) return 0;
     const known = this.#gathered;
     if (
       known === undefined ||

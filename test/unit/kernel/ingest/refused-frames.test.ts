@@ -10,6 +10,7 @@ import type { Series } from '../../../../kernel/ingest/drain.ts';
 import { batchesOf, LetterReplay } from '../../../../kernel/letter-replay.ts';
 import { RefusedFrames } from '../../../../kernel/supervisor/refused-frames.ts';
 import { encodeEnvelope, envelopeOf } from '../../../../workers/envelope.ts';
+import type { RingWriter } from '../../../../workers/ring.ts';
 import { closes, type Ingestion, sendFrame, startIngestion } from '../../../support/ingestion.ts';
 
 const JAN_1 = Date.UTC(2021, 0, 1) / 1000;
@@ -78,29 +79,61 @@ test('frames of one turn are one letter, which holds all their rows', async () =
   expect(epochs).toEqual([[JAN_1, JAN_1 + 60], [JAN_1 + 120]]);
 });
 
-test('an envelope with one such part is refused as a whole, its state with it', async () => {
-  const { writer, letter, rejectedRows, catalog, states } = await setUp([SERIES, OTHER]);
-  const block = (seriesId: number, { schema }: Series) => ({
+/** One row each, and changes of state, as a frame. */
+function sendEnvelope(
+  writer: RingWriter,
+  seriesIds: readonly number[],
+  state: Readonly<Record<string, string>>,
+): void {
+  const blocks = seriesIds.map((seriesId) => ({
     seriesId,
-    schema,
+    schema: SERIES.schema,
     rowCount: 1,
     columns: [
       { ...EPOCH_SHAPE, data: BigInt64Array.of(BigInt(JAN_1)) },
       { name: 'Close', type: FLOAT64, data: Float64Array.of(5) },
     ],
-  });
-  const state = encodeTexts({ name: 'cursor', json: '7' });
-  const envelope = envelopeOf([block(1, OTHER), block(0, SERIES)], [state]);
+  }));
+  const changes = Object.entries(state).map(([name, json]) => encodeTexts({ name, json }));
+  const envelope = envelopeOf(blocks, changes);
   const target = writer.tryWrite(envelope.bytes);
   if (target === undefined) throw new Error('the ring has room');
   encodeEnvelope(target, envelope);
-  writer.commit(2);
+  writer.commit(seriesIds.length);
+}
+
+test('an envelope with one such part is refused as a whole', async () => {
+  const { writer, letter, rejectedRows, catalog } = await setUp([SERIES, OTHER]);
+  sendEnvelope(writer, [1, 0], {});
   await writer.waitForCommitted();
   expect(rejectedRows()).toBe(2);
   expect(catalog.bucket('GOOD/1Min/OHLCV')).toBeUndefined();
-  expect(states.taken('test').entries).toEqual([]);
+  expect(letter().code).toBe('MKTS_COLUMN_MISMATCH');
   const keys = batchesOf(letter()).map(({ key }) => key.path);
   expect(keys).toEqual(['GOOD/1Min/OHLCV', 'AAPL/1Min/OHLCV']);
+});
+
+test('state never passes rows that were refused: what has state behind them is, what has none is not', async () => {
+  const { writer, letter, rejectedRows, catalog, states } = await setUp([SERIES, OTHER]);
+  sendEnvelope(writer, [1], { cursor: '1' });
+  sendEnvelope(writer, [1, 0], { cursor: '2' });
+  sendEnvelope(writer, [1], { cursor: '3' });
+  sendEnvelope(writer, [], { cursor: '4' });
+  sendFrame(writer, 1, OTHER.schema, [JAN_1 + 60, JAN_1 + 120]);
+  await writer.waitForCommitted();
+  expect(states.taken('test').entries).toEqual([['cursor', '1']]);
+  expect(rejectedRows()).toBe(3);
+  expect(letter()).toMatchObject({ code: 'MKTS_STATE_REFUSED', rowCount: 3 });
+  expect(letter().reason).toContain('Price');
+  const rows = await catalog.bucket('GOOD/1Min/OHLCV')?.scan({ fromEnd: false });
+  expect(Array.from(rows?.columns[1]?.data ?? [], Number)).toHaveLength(3);
+});
+
+test('damage behind a refused part is damage', async () => {
+  const { writer, refused, rejectedRows } = await setUp([SERIES]);
+  sendEnvelope(writer, [0, 7], { cursor: '1' });
+  await expect.poll(() => refused.map(({ code }) => code)).toEqual(['MKTS_FRAME_INVALID']);
+  expect(rejectedRows()).toBe(0);
 });
 
 test('a replay writes rows once the cause is mended, exactly, and only where the plugin may', async () => {
