@@ -15,7 +15,7 @@ import {
   letterColumns,
   type ReplayAnswer,
 } from './base/dead-letter.ts';
-import { PluginError, RequestError, reasonOf } from './base/errors.ts';
+import { RequestError, reasonOf, StorageError } from './base/errors.ts';
 import { refusedBlocks, refusedColumns } from './base/refused-frame.ts';
 import {
   type BucketSchema,
@@ -73,13 +73,25 @@ export class LetterReplay {
     const batches = batchesOf(await letters.read(plugin, id));
     for (const { key } of batches)
       if (!grants.allows(key.path))
-        throw new PluginError('MKTS_CAPABILITY_DENIED', {
-          plugin,
-          what: `writing ${key.path}`,
-          allowed: grants.text,
+        throw new RequestError('MKTS_ADMIN_ARGUMENT', {
+          argument: key.path,
+          problem: `plugin ${plugin} may not write it; it may write ${grants.text}`,
         });
     await ingest.write(batches, { originId: this.#originOf(plugin), casts: 'exact' });
-    await letters.remove(plugin, [id]);
+    try {
+      await letters.remove(plugin, [id]);
+    } catch (cause) {
+      // What the disk refused to note comes back at the next start: who tries again then must know.
+      throw new StorageError(
+        'MKTS_DISK',
+        {
+          operation: 'removing',
+          path: `dead letter ${id}`,
+          reason: `its rows are written, but ${reasonOf(cause)}`,
+        },
+        { cause },
+      );
+    }
     return batches.reduce((count, { rowCount }) => count + rowCount, 0);
   }
 

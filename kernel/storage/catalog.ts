@@ -108,16 +108,21 @@ export class Catalog {
    * RequestError: MKTS_BUCKET_READ_ONLY, MKTS_CATEGORY_MISMATCH, or what is wrong with the schema.
    */
   declare(key: TimeBucketKey, schema: BucketSchema): Bucket {
-    const bucket = this.known(key.path);
-    if (bucket !== undefined) {
-      if (bucket.readOnlyReason !== undefined) throw readOnlyError(key.path, bucket.readOnlyReason);
-      return bucket;
-    }
-    if (this.#damagedYears.has(key.path)) throw readOnlyError(key.path, DAMAGED);
-    this.#checkNew(key, schema);
+    const bucket = this.writable(key, schema);
+    if (bucket !== undefined) return bucket;
     const declared = this.#makeBucket(key, schema, key.path);
     this.#declared.set(key.path, declared);
     return declared;
+  }
+
+  /** As `declare`, but makes none: undefined says that one could be declared. Throws as that does. */
+  writable(key: TimeBucketKey, schema: BucketSchema): Bucket | undefined {
+    const bucket = this.known(key.path);
+    const readOnlyReason =
+      bucket?.readOnlyReason ?? (this.#damagedYears.has(key.path) ? DAMAGED : undefined);
+    if (readOnlyReason !== undefined) throw readOnlyError(key.path, readOnlyReason);
+    if (bucket === undefined) this.#checkNew(key, schema);
+    return bucket;
   }
 
   /** Shows a bucket, with an empty year file if the year has none. May be repeated. */

@@ -1,7 +1,6 @@
 /** What the kernel does for plugins, on the store: behind kernel-api.ts. Main thread. */
 
 import type { ColumnSeries } from '../base/column-series.ts';
-import { RequestError } from '../base/errors.ts';
 import { type BucketSchema, EPOCH_SHAPE } from '../base/schema.ts';
 import { parseNewTimeBucketKey, type TimeBucketKey } from '../base/time-bucket-key.ts';
 import type { Catalog } from '../storage/catalog.ts';
@@ -18,12 +17,8 @@ export function pluginFunctions(
 ): KernelFunctions {
   return {
     openBucket(key: TimeBucketKey, schema: BucketSchema) {
-      const bucket = catalog.known(key.path);
-      if (bucket?.readOnlyReason !== undefined)
-        throw new RequestError('MKTS_BUCKET_READ_ONLY', {
-          key: key.path,
-          reason: bucket.readOnlyReason,
-        });
+      // All that its rows would be refused for later, when nobody could be told.
+      const bucket = catalog.writable(key, schema);
       // A bucket is declared by its first row, not by the wish to write one.
       if (bucket === undefined) parseNewTimeBucketKey(key.path);
       return { schema: bucket?.schema ?? schema };

@@ -30,6 +30,7 @@ export interface Ingestion {
   readonly ingest: Ingest;
   readonly drain: Drain;
   readonly states: PluginStates;
+  readonly origins: Origins;
   readonly fatal: Error[];
   /** Why the disk refused writes, and undefined for each end of it. */
   readonly pauses: (string | undefined)[];
@@ -117,6 +118,7 @@ export async function startIngestion(
     ingest,
     drain,
     states,
+    origins,
     fatal,
     pauses,
     tap(series, onRefused) {
@@ -162,5 +164,5 @@ export function sendFrame(
   }));
   encodeRowBlock(target, seriesId, 0, columns, { from: 0, to: epochs.length });
   spoil(target.view, target.offset);
-  writer.commit();
+  writer.commit(epochs.length);
 }

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import type { DeadLetter } from '../../../../kernel/base/dead-letter.ts';
 import { FLOAT64, INT32 } from '../../../../kernel/base/element-type.ts';
+import { StorageError } from '../../../../kernel/base/errors.ts';
 import { refusedBlocks } from '../../../../kernel/base/refused-frame.ts';
 import { EPOCH_SHAPE } from '../../../../kernel/base/schema.ts';
 import { encodeTexts } from '../../../../kernel/base/state-entry.ts';
@@ -162,7 +163,9 @@ test('a replay writes rows once the cause is mended, exactly, and only where the
   expect(still.refused).toEqual([{ id: 1, reason: expect.stringContaining('unable to match') }]);
   await ingest.destroy('AAPL/1Min/OHLCV');
   const denied = await replay.replay('test', [1], { allows: () => false, text: 'no key' });
-  expect(denied.refused[0]?.reason).toContain('writing AAPL/1Min/OHLCV');
+  expect(denied.refused[0]?.reason).toBe(
+    'AAPL/1Min/OHLCV: plugin test may not write it; it may write no key',
+  );
   expect(removed).toEqual([]);
   const answer = { replayed: [{ id: 1, rowCount: 2 }], refused: [] };
   expect(await replay.replay('test', [1, 1], ANY)).toEqual(answer);
@@ -170,6 +173,27 @@ test('a replay writes rows once the cause is mended, exactly, and only where the
   expect(origins).toEqual(['test']);
   const rows = await catalog.bucket('AAPL/1Min/OHLCV')?.scan({ fromEnd: false });
   expect(Array.from(rows?.columns[1]?.data ?? [], Number)).toEqual([JAN_1, JAN_1 + 60]);
+});
+
+test('a letter the disk does not let go of says that its rows are written', async () => {
+  const { writer, letter, ingest, catalog } = await setUp();
+  sendFrame(writer, 0, SERIES.schema, [JAN_1]);
+  await writer.waitForCommitted();
+  const kept = letter();
+  await ingest.destroy('AAPL/1Min/OHLCV');
+  const fields = { operation: 'write', path: 'letters', reason: 'ENOSPC' };
+  const replay = new LetterReplay({
+    letters: {
+      read: async () => kept,
+      remove: () => Promise.reject(new StorageError('MKTS_DISK', fields)),
+    },
+    ingest,
+    origins: { add: () => 0 },
+  });
+  const { replayed, refused } = await replay.replay('test', [1], ANY);
+  expect(replayed).toEqual([]);
+  expect(refused[0]?.reason).toContain('its rows are written, but write letters: ENOSPC');
+  expect(catalog.bucket('AAPL/1Min/OHLCV')?.lastRow().rowCount).toBe(1);
 });
 
 test('rows that would only fit with a loss are refused, as they were the first time', async () => {
