@@ -6,7 +6,8 @@
 import type { DeadLetter, LetterList, ReplayAnswer } from './base/dead-letter.ts';
 import { LETTERS_KEPT_MAX } from './base/limits.ts';
 import type { LetterOperations } from './frontend/letter-operations.ts';
-import { LetterReplay, type LetterReplayOptions } from './letter-replay.ts';
+import { LetterReplay, type LetterReplayOptions, rowsOfFrames } from './letter-replay.ts';
+import { unknownPlugin } from './plugin-operator.ts';
 import type { DeadLetters } from './supervisor/dead-letters.ts';
 import type { Log } from './supervisor/plugin-entry.ts';
 import type { Supervisor } from './supervisor/supervisor.ts';
@@ -14,7 +15,7 @@ import { type WriteGrants, writeGrants } from './supervisor/write-grants.ts';
 
 export interface LetterOperatorOptions extends LetterReplayOptions {
   readonly letters: DeadLetters;
-  readonly supervisor: Pick<Supervisor, 'entry' | 'status' | 'description' | 'inspect'>;
+  readonly supervisor: Pick<Supervisor, 'entry' | 'plugins' | 'description' | 'inspect'>;
   readonly log: Log;
 }
 
@@ -34,20 +35,26 @@ export class LetterOperator implements LetterOperations {
 
   async read(plugin: string, id: number): Promise<DeadLetter> {
     this.#check(plugin);
-    return this.#options.letters.read(plugin, id);
+    const letter = await this.#options.letters.read(plugin, id);
+    const rows = rowsOfFrames(letter);
+    return rows === undefined ? letter : { ...letter, rows };
   }
 
   async replay(plugin: string, ids: readonly number[] | undefined): Promise<ReplayAnswer> {
     const { log } = this.#options;
+    this.#check(plugin);
     const grants = await this.#grants(plugin);
     const chosen = ids ?? (await this.#lost(plugin));
     const answer = await this.#replay.replay(plugin, chosen, grants);
     const { replayed, refused } = answer;
     const rows = replayed.reduce((count, { rowCount }) => count + rowCount, 0);
-    log.info(
-      { plugin, letters: replayed.length, rows, refused: refused.length },
-      'an operator had dead letters written after all',
-    );
+    if (replayed.length > 0 || refused.length > 0)
+      log.info(
+        { plugin, letters: replayed.length, rows, refused: refused.length },
+        replayed.length > 0
+          ? 'an operator had dead letters written after all'
+          : 'an operator had dead letters tried again: all were refused',
+      );
     return answer;
   }
 
@@ -69,7 +76,10 @@ export class LetterOperator implements LetterOperations {
 
   /** Throws MKTS_PLUGIN_UNKNOWN. */
   #check(plugin: string): void {
-    if (!this.#options.letters.has(plugin)) this.#options.supervisor.status(plugin);
+    const { letters, supervisor } = this.#options;
+    const plugins = supervisor.plugins();
+    if (!letters.has(plugin) && !plugins.some(({ name }) => name === plugin))
+      throw unknownPlugin(plugin, plugins);
   }
 
   /** What it may write now; a plugin that does not load and says nothing in mkts.yml says nothing. */

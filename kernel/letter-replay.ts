@@ -13,6 +13,7 @@ import {
   type DeadLetter,
   type LetterRows,
   letterColumns,
+  letterValue,
   type ReplayAnswer,
 } from './base/dead-letter.ts';
 import { RequestError, reasonOf, StorageError } from './base/errors.ts';
@@ -120,6 +121,26 @@ export function batchesOf(letter: DeadLetter): readonly WriteBatch[] {
       ? 'it holds no rows, but a message the plugin could not read'
       : 'it holds no rows, but a frame that is damaged',
   );
+}
+
+/** What the frames of a letter hold, for a person to read; undefined: nothing, or they are damaged. */
+export function rowsOfFrames(letter: DeadLetter): readonly LetterRows[] | undefined {
+  const { frames, series } = letter;
+  if (frames === undefined || series === undefined) return undefined;
+  try {
+    return batchesOfFrames(Buffer.from(frames, 'base64'), series).map((batch) => ({
+      key: batch.key.path,
+      variable: batch.schema.recordType === 'variable',
+      columns: batch.columns.map(({ name, type, data }) => ({
+        name,
+        type: type.name,
+        values: Array.from(data, letterValue),
+      })),
+    }));
+  } catch (cause) {
+    if (cause instanceof RequestError) return undefined;
+    throw cause;
+  }
 }
 
 function batchOfRows(rows: LetterRows): WriteBatch {

@@ -210,18 +210,22 @@ export class PluginOperator implements PluginOperations {
   #status(plugin: string): PluginStatus {
     const plugins = this.#options.supervisor.plugins();
     const status = plugins.find(({ name }) => name === plugin);
-    if (status === undefined) throw this.#unknown(plugin);
+    if (status === undefined) throw unknownPlugin(plugin, plugins);
     return status;
   }
+}
 
-  #unknown(plugin: string): PluginError {
-    const names = this.#options.supervisor.plugins().map(({ name }) => name);
-    const near = suggestion(plugin, names);
-    const all = names.length === 0 ? 'mkts.yml has none' : `there are ${names.join(', ')}`;
-    return new PluginError('MKTS_PLUGIN_UNKNOWN', {
-      plugin: `${plugin}${near === '' ? `; ${all}` : near}`,
-    });
-  }
+/** MKTS_PLUGIN_UNKNOWN that names the nearest, or all there are. */
+export function unknownPlugin(
+  plugin: string,
+  known: readonly { readonly name: string }[],
+): PluginError {
+  const names = known.map(({ name }) => name);
+  const near = suggestion(plugin, names);
+  const all = names.length === 0 ? 'mkts.yml has none' : `there are ${names.join(', ')}`;
+  return new PluginError('MKTS_PLUGIN_UNKNOWN', {
+    plugin: `${plugin}${near === '' ? `; ${all}` : near}`,
+  });
 }
 
 function outcomeText({ outcome, generation }: SwapOutcome): string {

@@ -33,7 +33,7 @@ export function addLetterCommands(
       done(0);
     });
 
-  command('replay', 'write the rows of dead letters after all; those committed are removed')
+  command('replay', 'write the rows of dead letters after all; those that are written are removed')
     .argument('<name>', NAME)
     .option('--id <ids...>', 'of these letters', collectIds)
     .option(
@@ -54,6 +54,7 @@ async function runLetters(
 ): Promise<void> {
   const { askAdmin } = await import('./admin-client.ts');
   const { print } = await import('./print.ts');
+  const { letterLines, letterText } = await import('./letter-tables.ts');
   const path = ['plugins', name, 'dead-letters'];
   if (clear) {
     const answer = (await askAdmin(server, { method: 'DELETE', path })) as { removed: number };
@@ -64,12 +65,11 @@ async function runLetters(
   }
   if (id !== undefined) {
     const letter = (await askAdmin(server, { path: [...path, String(id)] })) as DeadLetter;
-    await print([JSON.stringify(letter, undefined, json ? undefined : 2)]);
+    await print([json ? JSON.stringify(letter) : letterText(letter)]);
     return;
   }
   const query = { limit: limit?.toString() };
   const list = (await askAdmin(server, { path, query })) as LetterList;
-  const { letterLines } = await import('./letter-tables.ts');
   await print(json ? [JSON.stringify(list)] : letterLines(name, list));
 }
 

@@ -51,11 +51,12 @@ export function* listLines(plugins: readonly PluginReport[]): Generator<string> 
   ];
   yield* table([heads, ...rows], [5, 6, 7, 9, 10]);
   yield '';
-  if (sick.length === 0) {
+  if (sick.length === 0)
     yield `${plugins.length} plugin${plugins.length === 1 ? '' : 's'}, nothing wrong`;
-    return;
-  }
   for (const plugin of sick) yield `! ${wrongLine(plugin)}`;
+  for (const { name, deadLetters } of plugins)
+    if (deadLetters > 0)
+      yield `  ${name} has ${deadLetters} dead letter${deadLetters === 1 ? '' : 's'}: \`mkts plugin letters ${name}\` lists them`;
 }
 
 /** `gdax: quarantined, wrong since 03:12:07 UTC (4 min), 10 restarts: boom (MKTS_PLUGIN_FAILED)` */
@@ -75,7 +76,15 @@ export function* statusLines(plugin: PluginDetail): Generator<string> {
   if (plugin.reason !== undefined) yield `  ${plugin.reason}`;
   yield* pairs([
     ['generation', `${plugin.generation}, ${plugin.restarts} restarts after a failure`],
-    ['rows', `${plugin.rowsPerSecond} a second, ${plugin.rowsAccepted} so far`],
+    ['rows', rowsText(plugin)],
+    ...(plugin.deadLetters === 0
+      ? []
+      : [
+          [
+            'dead letters',
+            `${plugin.deadLetters}: \`mkts plugin letters ${plugin.name}\` lists them`,
+          ] as Pair,
+        ]),
     ['last row', plugin.lastRowAt === undefined ? 'none yet' : lastRow(plugin.lastRowAt)],
     ['ring', ringText(plugin.ring)],
     ...plugin.budgets.map((use): Pair => [use.budget, budgetText(use)]),
@@ -88,6 +97,11 @@ export function* statusLines(plugin: PluginDetail): Generator<string> {
   ]);
   yield* historyLines(plugin);
   yield* errorLines(plugin);
+}
+
+function rowsText({ rowsPerSecond, rowsAccepted, rowsRejected }: PluginReport): string {
+  const refused = rowsRejected === 0 ? '' : `, ${rowsRejected} refused`;
+  return `${rowsPerSecond} a second, ${rowsAccepted} so far${refused}`;
 }
 
 /** What a plugin is, asks for, may do and uses; and its last error. */
@@ -118,7 +132,7 @@ export function* inspectLines(plugin: PluginDetail): Generator<string> {
   yield* pairs([
     ...plugin.budgets.map((use): Pair => [use.budget, budgetText(use)]),
     ['ring', ringText(plugin.ring)],
-    ['rows', `${plugin.rowsPerSecond} a second, ${plugin.rowsAccepted} so far`],
+    ['rows', rowsText(plugin)],
   ]);
   if (plugin.shadow !== undefined) {
     yield '';

@@ -11,7 +11,7 @@ import type { DeadLetter, LetterList, ReplayAnswer } from '../base/dead-letter.t
 export interface LetterOperations {
   /** The newest, newest last. */
   list(plugin: string, limit: number): Promise<LetterList>;
-  /** One in full. Rejects with MKTS_LETTER_UNKNOWN. */
+  /** One in full, with the rows its frames hold. Rejects with MKTS_LETTER_UNKNOWN. */
   read(plugin: string, id: number): Promise<DeadLetter>;
   /**
    * Writes their rows after all. Undefined: of all that hold rows, but for those that were refused with

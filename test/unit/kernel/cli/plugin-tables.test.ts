@@ -85,13 +85,18 @@ test('list shows what is wrong first, and says since when and why below', () => 
   expect(lines[2]).toMatch(
     /^ {3}steady +bgworker +running +5 min +3 +1 +120 +[0-9] s +21.5 MB +4 %$/,
   );
-  expect(lines.at(-1)).toMatch(
+  expect(lines.slice(-2)).toEqual([
+    '  steady has 1 dead letter: `mkts plugin letters steady` lists them',
+    '  broken has 1 dead letter: `mkts plugin letters broken` lists them',
+  ]);
+  expect(lines.at(-3)).toMatch(
     /^! broken: quarantined, wrong since .*UTC \(5 min\), 1 restart: boom \(MKTS_PLUGIN_FAILED\)$/,
   );
 });
 
 test('list says that nothing is wrong, or that there is nothing', () => {
-  expect([...listLines([STEADY])].at(-1)).toBe('1 plugin, nothing wrong');
+  const fine = { ...STEADY, deadLetters: 0 };
+  expect([...listLines([fine])].at(-1)).toBe('1 plugin, nothing wrong');
   expect([...listLines([])]).toEqual(['mkts.yml has no plugins']);
 });
 
