@@ -39,7 +39,7 @@ export default {
       await ctx.write(key('COUNTS'), { Epoch: [at(0)], Count: Int32Array.of(0) });
       await tried(ctx.write(key('COUNTS'), { Epoch: [at(1)], Count: [1.5] }));
       await tried(ctx.write('OTHER-' + key('TICKS'),
-        { Epoch: [at(0), at(0)], Nanoseconds: [1, 2], Size: [1, 2] }, { variable: true }));
+        { Epoch: [at(0), at(0)], Nanoseconds: [1, 2], Size: [9007199254740993n, 2n] }, { variable: true }));
       await tried(ctx.write(key('SHUT'), { Epoch: [at(0)], Close: [7] }));
       ctx.deadLetter('not understood', '{"type": "tra');
       await ctx.writeAll([{ key: key('MOVED'), rows: { Epoch: [at(1)], Close: [1] } }], { state: { cursor: 1 } });
@@ -263,7 +263,9 @@ test('after kill -9 they are all there; what was mended is written, each once, a
   for (const symbol of ['WORKER', 'PROCESS']) {
     expect(await valuesOf(`${symbol}/1Min/PRICES`, 'Other')).toEqual([2, 3]);
     expect(await valuesOf(`${symbol}/1Min/COUNTS`, 'Count')).toEqual([1.5]);
-    expect(await valuesOf(`OTHER-${symbol}/1Min/TICKS`, 'Size')).toEqual([1, 2]);
+    const [ticks] = await queryServer(server.url, { destination: `OTHER-${symbol}/1Min/TICKS` });
+    const sizes = ticks?.columns.find(({ name }) => name === 'Size')?.data;
+    expect(sizes).toEqual(BigInt64Array.of(9_007_199_254_740_993n, 2n));
     expect(await valuesOf(`${symbol}/1Min/SHUT`, 'Close')).toEqual([7]);
   }
   // What its plugin sends again is there for who asks for it by number.
