@@ -44,6 +44,8 @@ export interface CommitterOptions {
   /** The disk refuses writes; undefined: it takes them again. */
   readonly onPause?: (refusal: StorageError | undefined) => void;
   readonly onCommitted?: (stats: CommitStats) => void;
+  /** Delays after a refusal: the first, and up to where it doubles; for tests. */
+  readonly retryMs?: { readonly first: number; readonly max: number };
 }
 
 export interface CommitStats {
@@ -210,8 +212,8 @@ export class Committer {
         this.#pause(error);
         this.#refuse(group);
       }
-      for (let delayMs = WRITE_RETRY_MS; ; delayMs = longer(delayMs)) {
-        await this.#delay(delayMs);
+      for (let attempt = 0; ; attempt++) {
+        await this.#delay(attempt);
         // A checkpoint may be what gives the log its space back.
         await this.#runBetween();
         try {
@@ -229,7 +231,7 @@ export class Committer {
   /** Applies a committed group, however long the disk refuses to read what it changes. */
   async #apply(group: TransactionGroup): Promise<void> {
     const place: ApplyPlace = { offset: GROUP_HEADER_BYTES, row: 0 };
-    for (let delayMs = WRITE_RETRY_MS; ; delayMs = longer(delayMs)) {
+    for (let attempt = 0; ; attempt++) {
       try {
         this.#applyFrom(place, group);
         this.#resume();
@@ -238,7 +240,7 @@ export class Committer {
         this.#pause(error);
       }
       // Order: no checkpoint here. It would write a part of the group and not say so.
-      await this.#delay(delayMs);
+      await this.#delay(attempt);
     }
   }
 
@@ -271,7 +273,12 @@ export class Committer {
     }
   }
 
-  async #delay(ms: number): Promise<void> {
+  async #delay(attempt: number): Promise<void> {
+    const { first, max } = this.#options.retryMs ?? {
+      first: WRITE_RETRY_MS,
+      max: WRITE_RETRY_MAX_MS,
+    };
+    const ms = Math.min(first * 2 ** attempt, max);
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#wake = () => {
@@ -336,8 +343,4 @@ export class Committer {
 interface ApplyPlace {
   offset: number;
   row: number;
-}
-
-function longer(delayMs: number): number {
-  return Math.min(2 * delayMs, WRITE_RETRY_MAX_MS);
 }

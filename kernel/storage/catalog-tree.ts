@@ -2,7 +2,9 @@
  * Reads the directory tree once, when the server starts: which buckets there are, which year files
  * they have, and whether each file's header can be believed.
  *
- * Nothing found here stops the start: a bad name, category or header is reported and left out.
+ * Nothing found here stops the start: a bad name, category or header is reported and left out. What
+ * the disk refuses to show does (no descriptors, no permission): a bucket left out for that would be
+ * missing its acknowledged rows.
  */
 
 import { join } from 'node:path';
@@ -21,8 +23,11 @@ import {
 } from './file-names.ts';
 import type { DirectoryEntry } from './filesystem.ts';
 import { decodeHeader, HEADER_BYTES, RESERVED_TAIL_BYTES, type YearHeader } from './header.ts';
+import { isRefusal } from './refusal.ts';
 import type { StoreContext } from './store-context.ts';
 
+/** The file system's own, which only root may list. */
+const LOST_AND_FOUND = 'lost+found';
 /** Directories deeper than this hold nothing we could name. */
 const DEPTH_MAX = 8;
 
@@ -70,8 +75,8 @@ class TreeReader implements FoundTree {
       entries = filesystem.list(join(root, directory));
       stored = filesystem.readFile(join(root, directory, CATEGORY_FILE));
     } catch (error) {
-      // Such as the file system's own lost+found. Without its root there is no database.
-      if (directory === '') throw error;
+      // Without its root there is no database.
+      if (directory === '' || (isRefusal(error) && directory !== LOST_AND_FOUND)) throw error;
       this.#hide(directory, reasonOf(error));
       return;
     }
@@ -215,6 +220,7 @@ class TreeReader implements FoundTree {
         file.close();
       }
     } catch (error) {
+      if (isRefusal(error)) throw error;
       return { reason: reasonOf(error), offset: 0 };
     }
   }

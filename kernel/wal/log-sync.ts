@@ -34,6 +34,11 @@ export interface LogWrite {
   readonly spans: readonly LogSpan[];
   /** True: answered after fdatasync. */
   readonly sync: boolean;
+  /**
+   * The last span is a group. Of other records nobody is told that they are not there: definitions, a
+   * checkpoint's, and what only tries the disk, are true also if they are.
+   */
+  readonly isGroup: boolean;
 }
 
 /**
@@ -111,7 +116,7 @@ export class LogDisk {
     before?.datasyncBlocking();
     const file = this.#filesystem.open(path, 'read-write');
     try {
-      writeSpan(file, header);
+      writePromise(file, header);
     } catch (error) {
       file.close();
       throw error;
@@ -120,10 +125,13 @@ export class LogDisk {
     before?.close();
   }
 
-  write(spans: readonly LogSpan[], sync: boolean): void {
+  write({ spans, sync, isGroup }: LogWrite): void {
     const file = this.#file;
     assert(file !== undefined, 'a segment is open');
-    for (const span of spans) writeSpan(file, span);
+    const group = isGroup ? spans.at(-1) : undefined;
+    for (const span of spans)
+      if (span === group) writePromise(file, span);
+      else writeSpan(file, span);
     if (sync) file.datasyncBlocking();
   }
 
@@ -139,14 +147,19 @@ export class LogDisk {
   }
 }
 
-/** Seals a span and writes it. A refusal is one only if the span is not in the file. */
+/** Seals a span and writes it. */
 function writeSpan(file: OpenFile, { buffer, start, end, fileOffset }: LogSpan): void {
   const bytes = new Uint8Array(buffer, start, end - start);
   seal({ view: new DataView(buffer, start, end - start), bytes });
+  file.write(bytes, fileOffset);
+}
+
+/** As writeSpan, for what must not be in the file if it is refused: else the failure is final. */
+function writePromise(file: OpenFile, span: LogSpan): void {
   try {
-    file.write(bytes, fileOffset);
+    writeSpan(file, span);
   } catch (error) {
-    if (!isRefusal(error) || !isWhole(file, bytes, fileOffset)) throw error;
+    if (!isRefusal(error) || !isWhole(file, span)) throw error;
     throw new StorageError('MKTS_DISK', error.fields, { cause: error });
   }
 }
@@ -157,14 +170,14 @@ function writeSpan(file: OpenFile, { buffer, start, end, fileOffset }: LogSpan):
  * have been there before, such as zeros at the end: a record that came out whole would be replayed,
  * though who waits for it was told that nothing was written.
  */
-function isWhole(file: OpenFile, bytes: Uint8Array, offset: number): boolean {
-  const found = new Uint8Array(bytes.length);
+function isWhole(file: OpenFile, { buffer, start, end, fileOffset }: LogSpan): boolean {
+  const found = new Uint8Array(end - start);
   try {
-    file.read(found, offset);
+    file.read(found, fileOffset);
   } catch {
     return true;
   }
-  return Buffer.compare(found, bytes) === 0;
+  return Buffer.compare(found, new Uint8Array(buffer, start, end - start)) === 0;
 }
 
 /** A LogSync on the calling thread, over any filesystem. */
@@ -183,8 +196,8 @@ export function inProcessLogSync(filesystem: Filesystem): LogSync {
     async begin(path, header) {
       disk.begin(path, header);
     },
-    async write({ spans, sync }) {
-      disk.write(spans, sync);
+    async write(request) {
+      disk.write(request);
     },
     async close() {
       disk.close();

@@ -17,6 +17,7 @@
 
 import { CorruptionError, reasonOf } from '../base/errors.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
+import { isRefusal } from '../storage/refusal.ts';
 import type { CellImage, CheckpointIntent, OwedBatch, OwedEntry } from './entries.ts';
 import {
   decodeSegmentHeader,
@@ -89,8 +90,17 @@ export interface LogContents {
   readonly interruptedCells: readonly CellImage[];
   /** Bytes of the record a crash cut off, as far as they can be told. */
   readonly tornBytes: number;
+  /** What was read and may be in the page cache only: the end of the last segment, if anything. */
+  readonly unsynced: LogRange | undefined;
   /** All segment files, also unused ones, ascending. */
   readonly segments: readonly SegmentReport[];
+}
+
+/** Bytes [from, to) of a segment. */
+export interface LogRange {
+  readonly path: string;
+  readonly from: number;
+  readonly to: number;
 }
 
 interface ReadState {
@@ -114,7 +124,10 @@ interface IndexedSegment {
   readonly records: readonly RecordPlace[];
 }
 
-/** Reads all segments of `root`. Never throws for what is on disk. */
+/**
+ * Reads all segments of `root`. Never throws for what is on disk, but for what the disk refuses to
+ * show (storage/refusal.ts): that is no damage, and another attempt may see it.
+ */
 export function readLog(root: string, filesystem: Filesystem): LogContents {
   const damage: CorruptionError[] = [];
   const files = listOrReport(root, filesystem, damage);
@@ -179,12 +192,26 @@ export function readSegments(
     owed: state.owed,
     interruptedCells: interrupted,
     tornBytes: state.tornBytes,
+    unsynced: unsyncedOf(indexed.at(-1)),
     segments: files.map(({ path, number }) => ({
       path,
       number,
       isDamaged: state.damagedPaths.has(path),
     })),
   };
+}
+
+/**
+ * A segment is synced before the next one is begun, so only the last one has such records: those
+ * after the newest that one of its records knows to be on the device. With the first goes the header.
+ */
+function unsyncedOf(last: IndexedSegment | undefined): LogRange | undefined {
+  const records = last?.records ?? [];
+  const newest = records.at(-1);
+  if (last === undefined || newest === undefined) return undefined;
+  const at = records.findIndex(({ header }) => header.sequence > newest.header.synced);
+  const to = newest.offset + RECORD_HEADER_BYTES + newest.header.bodyBytes;
+  return { path: last.file.path, from: at <= 0 ? 0 : (records[at]?.offset ?? 0), to };
 }
 
 // ---- segments -----------------------------------------------------------------------------------
@@ -197,6 +224,7 @@ function listOrReport(
   try {
     return listSegments(root, filesystem);
   } catch (cause) {
+    if (isRefusal(cause)) throw cause;
     const reason = reasonOf(cause);
     damage.push(new CorruptionError('MKTS_WAL_CORRUPT', { path: root, offset: 0, reason }));
     return [];
@@ -218,6 +246,7 @@ function nextUsed(
       const segment = openSegment(file, expected, filesystem, state, keep);
       if (segment !== undefined) return { segment, at };
     } catch (cause) {
+      if (isRefusal(cause)) throw cause;
       report(state, file.path, 0, reasonOf(cause));
     }
   }

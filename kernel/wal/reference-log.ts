@@ -22,6 +22,7 @@ import { nanosOf } from '../base/tick-time.ts';
 import { YearGrid } from '../base/year-grid.ts';
 import type { Zone } from '../base/zone.ts';
 import type { Filesystem, OpenFile } from '../storage/filesystem.ts';
+import { isRefusal } from '../storage/refusal.ts';
 import { decodeChunk } from '../storage/tick-chunk.ts';
 import { CELL_BYTES, keyOf } from './entries.ts';
 import {
@@ -163,6 +164,7 @@ class ReferenceReplay {
     try {
       bytes = readReferenceLog(path, this.#options.filesystem);
     } catch (cause) {
+      if (isRefusal(cause)) throw cause;
       this.#report(path, 0, reasonOf(cause));
       return [];
     }
@@ -188,7 +190,8 @@ class ReferenceReplay {
       batch.log = log;
       if (batch.records.length >= BATCH_ROWS) this.#flush(batch);
     } catch (error) {
-      if (!(error instanceof Unplaced || error instanceof MktsError)) throw error;
+      if (!(error instanceof Unplaced || error instanceof MktsError) || isRefusal(error))
+        throw error;
       this.#report(log, group.offset, `${set.directory}/${set.year}.bin: ${error.message}`);
     }
   }
@@ -329,7 +332,7 @@ class ReferenceReplay {
       this.#rows += rowCount;
       this.#options.onRows?.({ key: bucket.key.path, fromSeconds, toSeconds });
     } catch (error) {
-      if (!(error instanceof MktsError)) throw error;
+      if (!(error instanceof MktsError) || isRefusal(error)) throw error;
       this.#report(log, 0, `${rowCount} rows of ${bucket.key.path}: ${error.message}`);
     }
   }

@@ -12,6 +12,10 @@
  * point before that replays them again, and the new log's intent undoes what the unfinished
  * write-back did to index cells; so ticks, which are added and not overwritten, are there once.
  *
+ * Order: what was read is durable before a file changes for it. A process that was killed, or ended by
+ * a failed sync, leaves records in the page cache; the power could go next and take them, and leave
+ * half of what they say in the year files.
+ *
  * Damage isolates: what cannot be applied (a read-only bucket, another schema) is reported, its
  * segment is kept for repair under another name, and everything else is applied.
  */
@@ -22,6 +26,7 @@ import { type BucketSchema, sameSchema } from '../base/schema.ts';
 import type { StateChange } from '../base/state-entry.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
+import { isRefusal } from '../storage/refusal.ts';
 import {
   type BucketDefinition,
   type CellImage,
@@ -29,7 +34,7 @@ import {
   EPOCH_MIN,
   type OwedBatch,
 } from './entries.ts';
-import { type LogGroup, readLog, type SegmentReport } from './reader.ts';
+import { type LogGroup, type LogRange, readLog, type SegmentReport } from './reader.ts';
 import type { LogEntry, LogRows } from './record-entries.ts';
 import { DAMAGED_SUFFIX } from './segments.ts';
 
@@ -133,6 +138,7 @@ class Replay {
     const { root, filesystem } = this.#options;
     const log = readLog(root, filesystem);
     for (const error of log.damage) this.#report(error);
+    settle(filesystem, log.unsynced);
     // Order: before any group. The cells must lead to what was there before those groups.
     if (log.interruptedCells.length > 0) this.#catalog.restoreCells(log.interruptedCells);
     if (log.lastSequence > log.checkpointed) {
@@ -162,7 +168,9 @@ class Replay {
       try {
         this.#applyEntry(group, entry);
       } catch (error) {
-        if (!(error instanceof MktsError)) throw error;
+        // A removal that fails says nothing of the log: it must be made, and be durable, before that goes.
+        const isDisk = isRefusal(error) || entry.kind === 'destroy';
+        if (!(error instanceof MktsError) || isDisk) throw error;
         const { path, offset } = group;
         const reason = `${pathOf(entry)} of group ${group.sequence}: ${error.message}`;
         this.#report(
@@ -253,4 +261,22 @@ function checkEpochs(key: string, { words, offset, rowCount }: LogRows): Applied
     if (epoch > toSeconds) toSeconds = epoch;
   }
   return { key, fromSeconds, toSeconds };
+}
+
+/**
+ * Makes what was read durable: written again, since after a failed sync the system takes it for
+ * written, and another sync would do nothing. Throws StorageError.
+ */
+function settle(filesystem: Filesystem, unsynced: LogRange | undefined): void {
+  if (unsynced === undefined) return;
+  const { path, from, to } = unsynced;
+  const bytes = new Uint8Array(to - from);
+  const file = filesystem.open(path, 'read-write');
+  try {
+    file.read(bytes, from);
+    file.write(bytes, from);
+    file.datasyncBlocking();
+  } finally {
+    file.close();
+  }
 }

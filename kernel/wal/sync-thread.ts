@@ -38,7 +38,7 @@ type Request =
   | { readonly kind: 'recycle'; readonly from: string; readonly to: string }
   | { readonly kind: 'remove'; readonly path: string }
   | { readonly kind: 'begin'; readonly path: string; readonly header: SpanMessage }
-  | { readonly kind: 'write'; readonly spans: readonly SpanMessage[]; readonly sync: boolean }
+  | (Omit<LogWrite, 'spans'> & { readonly kind: 'write'; readonly spans: readonly SpanMessage[] })
   | { readonly kind: 'close' };
 
 interface RequestMessage {
@@ -103,12 +103,9 @@ class SyncThreadClient implements SyncThread {
     return this.#request({ kind: 'begin', path, header: this.#spanMessage(header) });
   }
 
-  write({ spans, sync }: LogWrite): Promise<void> {
-    return this.#request({
-      kind: 'write',
-      spans: spans.map((span) => this.#spanMessage(span)),
-      sync,
-    });
+  write({ spans, ...how }: LogWrite): Promise<void> {
+    const messages = spans.map((span) => this.#spanMessage(span));
+    return this.#request({ kind: 'write', spans: messages, ...how });
   }
 
   /** The thread closes its port once it has closed the file, and so ends by itself. */
@@ -199,7 +196,7 @@ function serve(port: NonNullable<typeof parentPort>): void {
         disk.begin(request.path, spanOf(request.header));
         break;
       case 'write':
-        disk.write(request.spans.map(spanOf), request.sync);
+        disk.write({ ...request, spans: request.spans.map(spanOf) });
         break;
       case 'close':
         disk.close();

@@ -42,7 +42,7 @@ import {
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
 } from './format.ts';
-import type { LogSpan, LogSync } from './log-sync.ts';
+import type { LogSpan, LogSync, LogWrite } from './log-sync.ts';
 import { SegmentPool } from './segment-pool.ts';
 import { listSegments, segmentPath } from './segments.ts';
 import { bytesOf, SMALL_RECORD_BYTES, type SmallRecord, splitEntries } from './small-record.ts';
@@ -193,7 +193,7 @@ export class WalWriter {
         definitions = this.#definitionsOf([...buckets], [...origins]);
         await this.#rotate(bytesOf(definitions) + group.bytes);
       }
-      await this.#write(group.durability !== 'wal', () => [
+      await this.#write({ sync: group.durability !== 'wal', isGroup: true }, () => [
         ...this.#smallSpans(definitions),
         this.#seal(group.buffer, 0, bodyBytes, group.entryCount),
       ]);
@@ -346,7 +346,7 @@ export class WalWriter {
 
   async #appendSmall(record: SmallRecord, sync: boolean): Promise<void> {
     if (bytesOf([record]) > this.#roomBytes) await this.#rotate(bytesOf([record]));
-    await this.#write(sync, () => this.#smallSpans([record]));
+    await this.#write({ sync, isGroup: false }, () => this.#smallSpans([record]));
   }
 
   /** Lays small records out in the memory for them; they come right before the next span. */
@@ -391,20 +391,20 @@ export class WalWriter {
    * Writes what `lay` gives places and sequences. Refused, both are given back: what a refused write
    * left in the file is written over by the next one.
    */
-  async #write(sync: boolean, lay: () => readonly LogSpan[]): Promise<void> {
+  async #write(how: Omit<LogWrite, 'spans'>, lay: () => readonly LogSpan[]): Promise<void> {
     const segment = this.#current;
     const { end: firstFree, lastSequence } = segment;
     const nextSequence = this.#nextSequence;
     const spans = lay();
     try {
-      await this.#sync.write({ spans, sync });
+      await this.#sync.write({ spans, ...how });
     } catch (error) {
       segment.end = firstFree;
       segment.lastSequence = lastSequence;
       this.#nextSequence = nextSequence;
       throw error;
     }
-    if (sync) this.#syncedSequence = this.#nextSequence - 1n;
+    if (how.sync) this.#syncedSequence = this.#nextSequence - 1n;
     for (const { start, end } of spans) this.#pendingBytes += end - start;
   }
 

@@ -12,6 +12,7 @@
  *
  * Every call is counted; `crashAt` lets the power go before a call, `fail` makes calls fail. After
  * the power went nothing answers any more; `restart` gives the disk as the next start finds it.
+ * `killed` is the end of a process only: the system keeps what it has, and has yet to sync it.
  */
 
 import { dirname } from 'node:path';
@@ -53,6 +54,14 @@ export interface DiskCall {
 }
 
 export type DiskFault = 'EIO' | 'ENOSPC' | 'EDQUOT' | 'EMFILE' | 'EROFS' | 'EACCES';
+
+/** A write on a full disk may take about `share` of its bytes, up to a sector border, and then fails. */
+export interface PartialFault {
+  readonly fault: DiskFault;
+  readonly share: number;
+}
+
+export type FaultPlan = (call: DiskCall) => DiskFault | PartialFault | undefined;
 
 /** Calls that change something: the places worth cutting the power at. */
 const CHANGES: ReadonlySet<DiskOperation> = new Set<DiskOperation>([
@@ -107,7 +116,7 @@ export class CrashFilesystem implements Filesystem {
   #changeCount = 0;
   #crashAt = Number.POSITIVE_INFINITY;
   #isOff = false;
-  #fault: ((call: DiskCall) => DiskFault | undefined) | undefined;
+  #fault: FaultPlan | undefined;
 
   /** Calls that changed something so far: `crashAt` counts these. */
   get changeCount(): number {
@@ -123,8 +132,18 @@ export class CrashFilesystem implements Filesystem {
   }
 
   /** Asked at every call: what it returns is what the call fails with. Undefined ends it. */
-  fail(fault: ((call: DiskCall) => DiskFault | undefined) | undefined): void {
+  fail(fault: FaultPlan | undefined): void {
     this.#fault = fault;
+  }
+
+  /** The disk as another process finds it when the one that used it is gone. */
+  killed(): CrashFilesystem {
+    const next = new CrashFilesystem();
+    next.#names = this.#names;
+    next.#durableNames = this.#durableNames;
+    next.#pendingNames = this.#pendingNames;
+    this.#isOff = true;
+    return next;
   }
 
   /** The disk as the next start finds it. `seed` decides what survived. */
@@ -293,9 +312,16 @@ export class CrashFilesystem implements Filesystem {
         return inode.bytes.read(target, offset);
       },
       write: (source, offset) => {
-        this.#call('write', path);
-        inode.bytes.write(source, offset);
-        inode.pending.push({ kind: 'write', offset, bytes: Uint8Array.from(source) });
+        const put = (bytes: Uint8Array): void => {
+          if (bytes.length === 0) return;
+          inode.bytes.write(bytes, offset);
+          inode.pending.push({ kind: 'write', offset, bytes: Uint8Array.from(bytes) });
+        };
+        this.#call('write', path, (share) => {
+          const end = offset + share * source.length;
+          put(source.subarray(0, Math.max(0, end - (end % SECTOR_BYTES) - offset)));
+        });
+        put(source);
       },
       size: () => {
         this.#call('stat', path);
@@ -316,7 +342,8 @@ export class CrashFilesystem implements Filesystem {
     };
   }
 
-  #call(operation: DiskOperation, path: string): void {
+  /** `onPart` does the part of the call that a fault lets through. */
+  #call(operation: DiskOperation, path: string, onPart?: (share: number) => void): void {
     if (this.#isOff) throw new PowerCut(`${operation} ${path}: the power is gone`);
     this.#callCount++;
     if (CHANGES.has(operation)) {
@@ -327,7 +354,10 @@ export class CrashFilesystem implements Filesystem {
       }
     }
     const fault = this.#fault?.({ operation, path, count: this.#callCount });
-    if (fault !== undefined) throw diskError(operation, path, fault);
+    if (fault === undefined) return;
+    if (typeof fault === 'string') throw diskError(operation, path, fault);
+    onPart?.(fault.share);
+    throw diskError(operation, path, fault.fault);
   }
 }
 

@@ -40,6 +40,10 @@ export interface SimulatedServer {
   readonly reports: readonly Error[];
   /** `ctx.write` of a plugin, with its ring and its drain. */
   plugin(name: string): SimulatedPlugin;
+  /** How often the disk began to refuse writes. */
+  readonly pauses: number;
+  /** Ends what would go on by itself; touches no disk. */
+  abandon(): void;
   /** As a clean stop: everything in the year files, no log left. */
   stop(): Promise<void>;
 }
@@ -53,6 +57,7 @@ export interface SimulatedPlugin {
 /** Starts as the kernel does: replay, a new log, a checkpoint, the old logs away. */
 export async function startSimulated(filesystem: CrashFilesystem): Promise<SimulatedServer> {
   const reports: Error[] = [];
+  let pauses = 0;
   const catalog = Catalog.open({
     root: ROOT,
     filesystem,
@@ -90,6 +95,12 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
     onApplied: () => undefined,
     onRoom: () => ingest.onRoom(),
     onFatal: (error) => reports.push(error),
+    onPause(refusal) {
+      if (refusal === undefined) return;
+      pauses++;
+      void checkpointer.run();
+    },
+    retryMs: { first: 0, max: 0 },
   });
   const ingest = new Ingest({ catalog, committer, onLossyCasts: () => undefined });
   const checkpointer = new Checkpointer({
@@ -120,6 +131,15 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
     checkpointer,
     states,
     reports,
+    get pauses() {
+      return pauses;
+    },
+    abandon() {
+      // Its timer would keep all of it in memory.
+      void checkpointer.stop();
+      void drain.stop();
+      doorbell.ring();
+    },
     plugin(name) {
       const shared = createRing(256 * 1024);
       const reader = new RingReader(shared, name);
