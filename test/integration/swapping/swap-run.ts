@@ -33,6 +33,7 @@ import {
 const QUIET_MS = 5_000;
 const PROBATION_MS = 200;
 const DEADLINE_MS = 20_000;
+const RECENT_LINES = 12;
 /** How often what is held is looked at, a second apart, before it counts as left behind. */
 const LOOKS_MAX = 10;
 /** Every so many swaps one is broken. */
@@ -79,6 +80,9 @@ export interface SwapReport {
   readonly errors: readonly string[];
 }
 
+/** The log's last lines: what a wait that was in vain is explained by. */
+const recent: string[] = [];
+
 async function run(home: string, swaps: number): Promise<SwapReport> {
   const file = join(home, 'fed.ts');
   writeFileSync(file, feederText(0));
@@ -87,6 +91,8 @@ async function run(home: string, swaps: number): Promise<SwapReport> {
   const pauses: number[] = [];
   const errors: string[] = [];
   const kernel = await start(home, originMs, (line) => {
+    recent.push(JSON.stringify(line));
+    if (recent.length > RECENT_LINES) recent.shift();
     if (line.msg === 'plugin is swapped') pauses.push(Number(line.pauseMs));
     if (!EXPECTED.some((text) => String(line.msg).includes(text)) && line.level !== 'info')
       errors.push(JSON.stringify(line));
@@ -296,7 +302,8 @@ async function latencies(url: string, from: number, to: number): Promise<Float64
 async function until(condition: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + DEADLINE_MS;
   while (!condition()) {
-    if (performance.now() > deadlineMs) throw new Error(`in vain: ${condition}`);
+    if (performance.now() > deadlineMs)
+      throw new Error(`in vain: ${condition}\n${recent.join('\n')}`);
     await pause(2);
   }
 }
