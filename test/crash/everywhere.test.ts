@@ -12,7 +12,6 @@
 
 import { describe, expect, test } from 'vitest';
 import { CrashFilesystem, PowerCut, randomBy } from '../support/crash-filesystem.ts';
-import { expectIntegrity } from '../support/integrity.ts';
 import {
   bars,
   contents,
@@ -27,6 +26,7 @@ import {
   ticks,
   type Work,
 } from '../support/crash-model.ts';
+import { expectIntegrity } from '../support/integrity.ts';
 import { ROOT, type SimulatedServer, startSimulated } from '../support/simulated-server.ts';
 
 const SEEDS = Number(process.env.MKTS_CRASH_SEEDS ?? 200);
