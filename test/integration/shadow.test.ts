@@ -179,8 +179,8 @@ describe.each(['worker', 'process'])('isolation: %s', (isolation) => {
     await ask('POST', 'fed/reload?shadow=1');
     const report = await shadow('fed', ({ state }) => state === 'failed');
     expect(report.reason).toContain('boom');
-    const lines = server.lines.filter(({ msg }) => String(msg).startsWith('the shadow failed'));
-    expect(lines).toMatchObject([{ level: 'error', shadow: true, plugin: 'fed', generation: 2 }]);
+    const line = await server.line(({ msg }) => String(msg).startsWith('the shadow failed'));
+    expect(line).toMatchObject({ level: 'error', shadow: true, plugin: 'fed', generation: 2 });
     expect((await http('POST', 'fed/promote')).body).toMatchObject({ code: 'MKTS_SHADOW' });
     const rows = await checkRows(subject);
     await expect.poll(async () => (await valuesOf(subject)).length).toBeGreaterThan(rows + 100);
