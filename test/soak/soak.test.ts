@@ -56,7 +56,12 @@ test.skipIf(!existsSync('/proc/self/fd'))(
     let written = 0;
     let rounds = 0;
     try {
-      await server.line(({ msg }) => msg === 'plugin is running');
+      for (const destination of ['S0/1Min/OHLCV', 'TRADES/1Min/TICK'])
+        await expect
+          .poll(() => queryServer(server.url, { destination, limit: 1 }).catch(() => []), {
+            timeout: 20_000,
+          })
+          .toHaveLength(1);
       await Promise.all([
         every(SAMPLE_MS, isOver, async () => {
           samples.push(sampleOf(server.pid, root));

@@ -82,6 +82,8 @@ export interface SwapReport {
 
 /** The log's last lines: what a wait that was in vain is explained by. */
 const recent: string[] = [];
+/** What the kernel says of the feeder at that time. */
+let explain: () => string = () => '';
 
 async function run(home: string, swaps: number): Promise<SwapReport> {
   const file = join(home, 'fed.ts');
@@ -100,6 +102,7 @@ async function run(home: string, swaps: number): Promise<SwapReport> {
   const { supervisor } = kernel;
   const gaps = new CommitGaps('fed');
   const status = (): PluginStatus => supervisor.status('fed');
+  explain = () => JSON.stringify(status());
   await until(() => status().state === 'running' && Date.now() > originMs + 1_000);
 
   const quietGaps: number[] = [];
@@ -303,7 +306,7 @@ async function until(condition: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + DEADLINE_MS;
   while (!condition()) {
     if (performance.now() > deadlineMs)
-      throw new Error(`in vain: ${condition}\n${recent.join('\n')}`);
+      throw new Error(`in vain: ${condition}\n${recent.join('\n')}\n${explain()}`);
     await pause(2);
   }
 }
