@@ -65,7 +65,7 @@ const ZOD = 'zod';
 /** Builtins that are granted by `grants` of an entry; all others are refused to everybody. */
 const GRANTABLE: readonly string[] = PLUGIN_GRANTS;
 /** More than a tick of any file system's clock. */
-const FILE_CLOCK_MS = 100;
+export const FILE_CLOCK_MS = 100;
 
 interface KeptBundle {
   readonly bundle: Bundle;
@@ -285,17 +285,20 @@ async function digestOf(files: readonly string[]): Promise<string | undefined> {
 
 /**
  * The digest to keep a bundle under: undefined if a file is so new that it may have changed while
- * it was built, unseen by the clock of the file system.
+ * it was built, unseen by the clock of the file system. Looked at after it was read, or what takes a
+ * file's place in between would be taken for what was built; and by ctime, since a file that is
+ * moved into its place brings an old mtime.
  */
 async function settledDigestOf(
   files: readonly string[],
   startedMs: number,
 ): Promise<string | undefined> {
+  const digest = await digestOf(files);
   for (const file of files) {
-    const modifiedMs = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
-    if (modifiedMs === undefined || modifiedMs > startedMs - FILE_CLOCK_MS) return undefined;
+    const changedMs = statSync(file, { throwIfNoEntry: false })?.ctimeMs;
+    if (changedMs === undefined || changedMs > startedMs - FILE_CLOCK_MS) return undefined;
   }
-  return digestOf(files);
+  return digest;
 }
 
 function buildReason(cause: unknown): string {

@@ -1,10 +1,19 @@
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { compileFunction } from 'node:vm';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Bundle } from '../../../../kernel/supervisor/bundle-plugin.ts';
-import { bundlePlugin } from '../../../../kernel/supervisor/bundle-plugin.ts';
+import { bundlePlugin, FILE_CLOCK_MS } from '../../../../kernel/supervisor/bundle-plugin.ts';
 import { resolveModule } from '../../../../kernel/supervisor/resolve-module.ts';
 import type { BgWorker } from '../../../../plugins/sdk.ts';
 
@@ -174,13 +183,30 @@ test('many mistakes are counted past the bound', async () => {
 
 test('the same contents are the same bundle; a change builds again', async () => {
   const file = make({ 'mine.ts': PLUGIN, 'lib/answer.ts': ANSWER });
-  const anHourAgo = Date.now() / 1000 - 3600;
-  for (const name of ['mine.ts', 'lib/answer.ts'])
-    utimesSync(join(root, name), anHourAgo, anHourAgo);
+  // Files that were changed just now are built again: they may have changed while they were built.
+  await sleep(2 * FILE_CLOCK_MS);
   const first = await bundle(file);
   expect(await bundle(file)).toBe(first);
   writeFileSync(join(root, 'lib/answer.ts'), ANSWER.replace('42', '43'));
   expect(evaluate(await bundle(file)).version).toBe('43');
+});
+
+test('a file that is replaced by an older one while it is built is built again', async () => {
+  const name = join(root, 'lib/answer.ts');
+  const anHourAgo = Date.now() / 1000 - 3600;
+  // Wherever in the build it is replaced.
+  for (let delayMs = 0; delayMs < 30; delayMs += 2) {
+    const file = make({ 'mine.ts': PLUGIN, 'lib/answer.ts': ANSWER });
+    await sleep(2 * FILE_CLOCK_MS);
+    const next = `${name}.next`;
+    writeFileSync(next, ANSWER.replace('42', `${100 + delayMs}`));
+    utimesSync(next, anHourAgo, anHourAgo);
+    const first = bundle(file);
+    await sleep(delayMs);
+    renameSync(next, name);
+    await first;
+    expect(evaluate(await bundle(file)).version).toBe(`${100 + delayMs}`);
+  }
 });
 
 test('a tsconfig.json beside the plugin does not change what runs', async () => {
