@@ -29,6 +29,17 @@ export function checkLogs(root: string, filesystem: Filesystem, findings: Findin
   const log = readLog(root, filesystem);
   for (const { fields } of log.damage as readonly CorruptionError[])
     add(relative(root, String(fields.path)), Number(fields.offset), String(fields.reason));
+  // Each bucket by itself, so that its times are said as those of a finding.
+  for (const { path, offset, key, rowCount, fromSeconds, toSeconds } of log.lost)
+    findings.add({
+      severity: 'damage',
+      code: 'MKTS_WAL_CORRUPT',
+      path: relative(root, path),
+      offset,
+      key,
+      ...(fromSeconds <= toSeconds ? { fromSeconds, toSeconds: toSeconds + 1 } : {}),
+      what: `${rowCount} rows were in what is damaged`,
+    });
   let { tornBytes } = log;
   let waitingGroups = 0;
   if (log.lastSequence > log.checkpointed)

@@ -25,6 +25,7 @@ import {
   RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
 } from './format.ts';
+import { type LostRows, lostRows, lostText } from './lost-rows.ts';
 import {
   decodeRecord,
   type LogEntry,
@@ -80,6 +81,8 @@ export interface LogContents {
   /** All intact records in order; as `groups`. */
   readonly records: Iterable<LogRecord>;
   readonly damage: readonly CorruptionError[];
+  /** Whose rows the damage took, as far as that can be told; by the path and offset it is reported with. */
+  readonly lost: readonly (LostRows & { readonly path: string; readonly offset: number })[];
   /** Sequence of the last record; 0 for no log. */
   readonly lastSequence: bigint;
   /** Groups up to this one are in the year files. */
@@ -106,6 +109,7 @@ export interface LogRange {
 interface ReadState {
   readonly memory: SegmentMemory;
   readonly destroyed: Map<string, bigint>;
+  readonly lost: (LostRows & { readonly path: string; readonly offset: number })[];
   readonly gaps: (Gap & { readonly path: string })[];
   readonly damage: CorruptionError[];
   readonly damagedPaths: Set<string>;
@@ -143,6 +147,7 @@ export function readSegments(
   const state: ReadState = {
     memory: new SegmentMemory(),
     destroyed: new Map(),
+    lost: [],
     damage,
     damagedPaths: new Set(),
     intents: [],
@@ -168,7 +173,11 @@ export function readSegments(
     const definitions = newDefinitions();
     const walked = walkSegment(segment, expected, next?.segment.firstSequence, {
       onRecord: (place) => takeRecord(block, place, definitions, state, file.path),
-      onDamage: (offset, reason) => report(state, file.path, offset, reason),
+      onDamage: (offset, end, reason) => {
+        const lost = lostRows(block, offset, end, definitions);
+        for (const rows of lost) state.lost.push({ ...rows, path: file.path, offset });
+        report(state, file.path, offset, reason, lostText(lost));
+      },
     });
     if (walked.gap !== undefined) state.gaps.push({ ...walked.gap, path: file.path });
     state.tornBytes += walked.tornBytes;
@@ -187,6 +196,7 @@ export function readSegments(
     groupCount: state.groupCount,
     destroyed: state.destroyed,
     damage: state.damage,
+    lost: state.lost,
     lastSequence: expected === undefined ? 0n : expected - 1n,
     checkpointed: state.checkpointed,
     owed: state.owed,
@@ -277,8 +287,14 @@ function openSegment(
   return { file, block, logId, firstSequence: sequence };
 }
 
-function report(state: ReadState, path: string, offset: number, reason: string): void {
-  state.damage.push(new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason }));
+function report(
+  state: ReadState,
+  path: string,
+  offset: number,
+  reason: string,
+  lost?: string,
+): void {
+  state.damage.push(new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason, lost }));
   state.damagedPaths.add(path);
 }
 

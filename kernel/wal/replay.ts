@@ -34,6 +34,7 @@ import {
   EPOCH_MIN,
   type OwedBatch,
 } from './entries.ts';
+import { lostText, rowsLost } from './lost-rows.ts';
 import { type LogGroup, type LogRange, readLog, type SegmentReport } from './reader.ts';
 import type { LogEntry, LogRows } from './record-entries.ts';
 import { DAMAGED_SUFFIX } from './segments.ts';
@@ -172,7 +173,7 @@ class Replay {
         const isDisk = isRefusal(error) || entry.kind === 'destroy';
         if (!(error instanceof MktsError) || isDisk) throw error;
         const { path, offset } = group;
-        const reason = `${pathOf(entry)} of group ${group.sequence}: ${error.message}`;
+        const reason = `${nameOf(entry)} of group ${group.sequence}: ${error.message}`;
         this.#report(
           new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason }, { cause: error }),
         );
@@ -242,16 +243,21 @@ class Replay {
   }
 }
 
-function pathOf(entry: LogEntry): string {
+/** What an entry is about, with the times of its rows. */
+function nameOf(entry: LogEntry): string {
   if (entry.kind === 'state') return `state of plugin ${entry.plugin}`;
-  return entry.kind === 'destroy' ? entry.path : entry.bucket.key.path;
+  if (entry.kind === 'destroy') return entry.path;
+  const { key } = entry.bucket;
+  if (entry.kind === 'create-year') return `year ${entry.year} of ${key.path}`;
+  return lostText([rowsLost(key.path, entry.block)]) ?? key.path;
 }
 
 /** The block's first and last time. A row outside the calendar would find no year. */
-function checkEpochs(key: string, { words, offset, rowCount }: LogRows): AppliedRows {
+function checkEpochs(key: string, block: LogRows): AppliedRows {
+  const { words, offset, rowCount } = block;
+  const first = (offset + ROW_BLOCK_HEADER_BYTES) >> 2;
   let fromSeconds = Number.POSITIVE_INFINITY;
   let toSeconds = Number.NEGATIVE_INFINITY;
-  const first = (offset + ROW_BLOCK_HEADER_BYTES) >> 2;
   for (let row = 0; row < rowCount; row++) {
     const word = first + 2 * row;
     const epoch = (words[word + 1] ?? 0) * WORD_RANGE + ((words[word] ?? 0) >>> 0);

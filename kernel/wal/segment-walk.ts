@@ -47,8 +47,8 @@ export interface Gap {
 export interface SegmentVisitor {
   /** An intact record, in order. */
   onRecord(place: RecordPlace): void;
-  /** A hole with intact records of this segment behind it. */
-  onDamage(offset: number, reason: string): void;
+  /** A hole [offset, end) with intact records of this segment behind it. */
+  onDamage(offset: number, end: number, reason: string): void;
 }
 
 export interface WalkedSegment {
@@ -135,7 +135,8 @@ export function walkSegment(
   while (true) {
     const header = decodeRecordHeader(block.view, offset);
     if (header?.logId === logId && isRecordIntact(block, offset, header)) {
-      if (header.sequence > expected) visitor.onDamage(offset, missing(expected, header.sequence));
+      if (header.sequence > expected)
+        visitor.onDamage(offset, offset, missing(expected, header.sequence));
       if (header.sequence >= expected) {
         records.push({ offset, header });
         visitor.onRecord({ offset, header });
@@ -161,7 +162,7 @@ export function walkSegment(
     expected = resumed;
     if (first === undefined)
       return { records, expected, gap: { offset, reason, until: resumed - 1n }, tornBytes: 0 };
-    visitor.onDamage(offset, reason);
+    visitor.onDamage(offset, first.offset, reason);
     offset = first.offset;
   }
 }

@@ -256,7 +256,7 @@ describe('what cannot be applied', () => {
     await writer.append(groupOf({ bucket: 3, rows: [[T0, 1, 1]] }));
     const { report, catalog } = await start(root);
     expect(report.damage.map(({ message }) => message)).toEqual([
-      expect.stringMatching(/B1\/1Min\/OHLCV of group 2: .*columns/),
+      expect.stringMatching(/B1\/1Min\/OHLCV \(1 row, .*\) of group 2: .*columns/),
     ]);
     expect(report.rows).toBe(1);
     expect(await rowsIn(catalog, 3)).toHaveLength(1);
@@ -286,6 +286,9 @@ describe('what cannot be applied', () => {
     writeFileSync(path, bytes);
     const { report, catalog } = await start(root);
     expect(report.damage).toMatchObject([{ code: 'MKTS_WAL_CORRUPT', fields: { path } }]);
+    expect(report.damage[0]?.message, 'whose rows, and of when').toMatch(
+      /B1\/1Min\/OHLCV \(1 row, \d{4}-\d\d-\d\dT/,
+    );
     expect((await rowsIn(catalog, 1))?.map((row) => row[1])).toEqual([1, 2, 4]);
     expect(readdirSync(root)).toContain('mkts-0000000000000001.wal.damaged');
   });
