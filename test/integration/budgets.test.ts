@@ -58,7 +58,8 @@ test.each(['worker', 'process'] as const)(
 
     const stoppingMs = performance.now();
     await host.stop();
-    expect(performance.now() - stoppingMs).toBeLessThan(1_500);
+    // Less than the time a plugin has to stop by itself.
+    expect(performance.now() - stoppingMs).toBeLessThan(4_000);
     expect(host.statesOf('greedy').at(-1)).toBe('stopped');
   },
 );

