@@ -36,6 +36,7 @@ const ENTRY_KEYS: Readonly<Record<EntryKey, string>> = {
   required: 'required',
   isolation: 'isolation',
   onStartError: 'on_start_error',
+  durability: 'durability',
   logLevel: 'log_level',
   writes: 'writes',
   secrets: 'secrets',

@@ -4,6 +4,7 @@
  */
 
 import * as z from 'zod';
+import type { LogDurability } from '../kernel/base/durability.ts';
 import { globProblem } from '../kernel/base/glob.ts';
 import {
   LOG_LINES_PER_SECOND_MAX,
@@ -41,6 +42,8 @@ export interface EntrySettings {
   readonly required: boolean;
   readonly isolation: Isolation;
   readonly onStartError: OnStartError;
+  /** Undefined: that of the server. */
+  readonly durability: LogDurability | undefined;
   /** Undefined: that of the server. */
   readonly logLevel: LogLevel | undefined;
   /** Patterns of the keys it may write; undefined: those it declares itself. */
@@ -178,6 +181,9 @@ const entryShape = z.object({
   on_start_error: word(['retry', 'quarantine', 'exit'])
     .optional()
     .describe('when it cannot be started: retry (default), quarantine, or exit (as `required`)'),
+  durability: word(['fsync', 'wal'])
+    .optional()
+    .describe("what rows it was told are committed survive; default: the server's"),
   log_level: word(LOG_LEVEL_WORDS).optional().describe("of its lines; default: the server's"),
   writes: listOf(writePattern)
     .optional()
@@ -213,6 +219,7 @@ export function entrySettings(parsed: Readonly<Record<string, unknown>>): EntryS
     required: onStartError === 'exit',
     isolation,
     onStartError,
+    durability: keys.durability,
     logLevel: keys.log_level === 'warning' ? 'warn' : keys.log_level,
     writes,
     secrets,

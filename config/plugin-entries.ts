@@ -6,6 +6,7 @@
  */
 
 import { basename } from 'node:path';
+import type { LogDurability } from '../kernel/base/durability.ts';
 import { reasonOf } from '../kernel/base/errors.ts';
 import type { MarketCalendar } from '../kernel/base/market-calendar.ts';
 import { loadCalendar } from './calendar.ts';
@@ -39,6 +40,7 @@ export interface PluginEntry {
   /** The server does not start without it. */
   readonly required: boolean;
   readonly isolation: Isolation;
+  readonly durability: LogDurability | undefined;
   readonly onStartError: OnStartError;
   readonly logLevel: LogLevel | undefined;
   /** Patterns of the keys it may write; undefined: those it declares. */
@@ -117,6 +119,7 @@ export function checkEntries(
       network: entry.network,
       required: entry.required,
       isolation: entry.isolation,
+      durability: entry.durability,
       onStartError: entry.onStartError,
       logLevel: entry.logLevel,
       writes: entry.writes,

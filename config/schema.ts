@@ -5,6 +5,7 @@
  */
 
 import * as z from 'zod';
+import type { LogDurability } from '../kernel/base/durability.ts';
 import { CHECKPOINT_INTERVAL_MS } from '../kernel/base/limits.ts';
 import type { TickReadMode } from '../kernel/base/tick-time.ts';
 import type { Zone } from '../kernel/base/zone.ts';
@@ -28,8 +29,6 @@ import {
 } from './values.ts';
 
 export type LogFormat = 'auto' | 'json' | 'pretty';
-/** What an acknowledged write has survived: `fsync` a power cut, `wal` the end of the process. */
-export type Durability = 'fsync' | 'wal';
 
 /** mkts.yml after validation, defaults applied. */
 export interface Settings {
@@ -43,7 +42,7 @@ export interface Settings {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly stopGracePeriodMs: number;
-  readonly durability: Durability;
+  readonly durability: LogDurability;
   /** Written rows reach the year files at most this long after their commit. */
   readonly checkpointIntervalMs: number;
   readonly compressTicks: boolean;

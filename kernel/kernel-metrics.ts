@@ -28,6 +28,7 @@ export class KernelMetrics {
   #groups = 0;
   #logBytes = 0;
   #lossyCasts = 0;
+  #forgotten = 0;
 
   constructor(metrics: Metrics, sources: MetricSources) {
     const { catalog, wal, watermarks, triggers } = sources;
@@ -40,6 +41,11 @@ export class KernelMetrics {
     counter('mkts_groups_committed_total', 'Transaction groups.', () => this.#groups);
     counter('mkts_group_bytes_total', 'Bytes of groups in the log.', () => this.#logBytes);
     counter('mkts_lossy_casts_total', 'Values a client’s cast changed.', () => this.#lossyCasts);
+    counter(
+      'mkts_forgotten_writes_total',
+      'Requests that were answered from memory, and then refused by the disk.',
+      () => this.#forgotten,
+    );
     gauge('mkts_log_pending_bytes', 'Log no checkpoint covers.', () => wal.pendingBytes);
     gauge('mkts_dirty_bytes', 'Pages and ticks not written back.', () => catalog.dirtyBytes);
     gauge('mkts_buckets', 'Buckets.', () => catalog.buckets().length);
@@ -81,6 +87,10 @@ export class KernelMetrics {
 
   onCheckpoint(durationMs: number): void {
     this.#observeCheckpoint(durationMs / 1000);
+  }
+
+  onForgotten(): void {
+    this.#forgotten++;
   }
 
   onLossyCasts(count: number): void {

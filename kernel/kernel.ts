@@ -194,7 +194,6 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       wal,
       catalog,
       watermarks,
-      durability: config.durability,
       onState: (originId, change) => states.apply(origins.get(originId).name, change),
       onApplied(group) {
         if (dispatcher.hasTriggers)
@@ -222,7 +221,9 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
     const ingest = new Ingest({
       catalog,
       committer,
+      durability: config.durability,
       onLossyCasts: (count) => kernelMetrics.onLossyCasts(count),
+      onForgotten: () => kernelMetrics.onForgotten(),
     });
     const checkpointer = new Checkpointer({
       catalog,
@@ -267,6 +268,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       configDirectory: dirname(config.path),
     };
     const sources = new RingSources({
+      durability: config.durability,
       ...{ drain, origins, rows, letters },
       reject: (feed, cause) => supervisor.reject(feed, cause),
     });

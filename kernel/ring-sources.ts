@@ -3,6 +3,7 @@
  * drain, to the counts of its rows, and to its dead letters. Main thread.
  */
 
+import type { LogDurability } from './base/durability.ts';
 import type { Drain, RingSource } from './ingest/drain.ts';
 import type { Origins } from './ingest/origins.ts';
 import type { PluginRows, RowCounter } from './plugin-rows.ts';
@@ -15,6 +16,8 @@ export interface RingSourcesOptions {
   readonly origins: Origins;
   readonly rows: PluginRows;
   readonly letters: DeadLetters;
+  /** Of plugins whose entry says nothing. */
+  readonly durability: LogDurability;
   /** The worker of a feed is replaced: what it sent is damaged, or its state was refused. */
   readonly reject: (feed: PluginFeed, cause: Error) => void;
 }
@@ -35,7 +38,7 @@ export class RingSources {
 
   /** The feed's worker may write from now on. */
   add(feed: PluginFeed): void {
-    const { drain, origins, rows, letters, reject } = this.#options;
+    const { drain, origins, rows, letters, reject, durability } = this.#options;
     const { plugin, generation, ring } = feed;
     const counter = rows.open(plugin, generation, () => ring.gauges());
     const refused = new RefusedFrames({
@@ -48,6 +51,7 @@ export class RingSources {
       plugin,
       originId: origins.add({ kind: 'plugin', name: plugin, generation }),
       reader: ring,
+      durability: feed.durability ?? durability,
       budget: feed.budget,
       series: (seriesId) => feed.series(seriesId),
       onRows: (rowCount) => counter.accepted(rowCount),

@@ -6,6 +6,7 @@
  * each request by itself: one bad request never undoes a good one beside it.
  */
 
+import { DURABILITIES, type Durability } from '../base/durability.ts';
 import { elementTypeOfWire } from '../base/element-type.ts';
 import { RequestError } from '../base/errors.ts';
 import { ANSWER_BYTES_MAX, CALL_WRITES_MAX } from '../base/limits.ts';
@@ -37,8 +38,11 @@ import { type WireError, wireErrorOf } from './wire-error.ts';
 
 /** What the service needs of those who write. Rows of one call go into the log in its order. */
 export interface Ingestion {
-  /** All or nothing; resolves when the rows are committed and visible. */
-  write(batches: readonly DatasetBatch[]): Promise<void>;
+  /** All or nothing; resolves when the rows are committed and visible, unless less is wanted. */
+  write(
+    batches: readonly DatasetBatch[],
+    manner: { readonly durability: Durability | undefined },
+  ): Promise<void>;
   create(key: TimeBucketKey, schema: BucketSchema, year: number): Promise<void>;
   destroy(path: string): Promise<void>;
 }
@@ -143,12 +147,13 @@ export class DataService {
       errors.push(undefined);
       try {
         const batches = batchesOfCall(call);
+        const durability = durabilityOf(call);
         if (underWay.length >= CALL_WRITES_MAX || batches.some(({ key }) => busy.has(key.path))) {
           await Promise.all(underWay.splice(0));
           busy.clear();
         }
         for (const { key } of batches) busy.add(key.path);
-        const written = this.#writeBatches(batches).catch((error: unknown) => {
+        const written = this.#writeBatches(batches, durability).catch((error: unknown) => {
           errors[at] = this.#failure('Write', at, error);
         });
         underWay.push(written);
@@ -165,11 +170,14 @@ export class DataService {
     );
   }
 
-  async #writeBatches(batches: readonly DatasetBatch[]): Promise<void> {
+  async #writeBatches(
+    batches: readonly DatasetBatch[],
+    durability: Durability | undefined,
+  ): Promise<void> {
     if (batches.length === 0) return;
     const { ingestion, onWritten } = this.#options;
     const startMs = performance.now();
-    await ingestion.write(batches);
+    await ingestion.write(batches, { durability });
     onWritten((performance.now() - startMs) / 1000);
   }
 
@@ -239,6 +247,18 @@ function batchesOfCall({ dataset, recordType }: WriteCall): readonly DatasetBatc
   if (dataset === undefined)
     throw new RequestError('MKTS_DATASET_INVALID', { reason: 'there is none' });
   return batchesOf(dataset, recordType);
+}
+
+/** Undefined: that of the server. */
+function durabilityOf({ durability }: WriteCall): Durability | undefined {
+  if (durability === '') return undefined;
+  const known = DURABILITIES.find((each) => each === durability);
+  if (known === undefined)
+    throw new RequestError('MKTS_DURABILITY', {
+      given: durability,
+      known: DURABILITIES.join(', '),
+    });
+  return known;
 }
 
 /** The bucket of a key whose categories stand in another order; undefined for a key that is none. */

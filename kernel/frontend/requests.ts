@@ -28,6 +28,7 @@ const FUNCTIONS: Field = { snake: 'functions', go: 'Functions' };
 
 const DATASET: Field = { snake: 'dataset', go: 'Data' };
 const IS_VARIABLE: Field = { snake: 'is_variable_length', go: 'IsVariableLength' };
+const DURABILITY: Field = { snake: 'durability', go: 'Durability' };
 const COLUMN_NAMES: Field = { snake: 'column_names', go: 'ColumnNames' };
 const COLUMN_TYPES: Field = { snake: 'column_types', go: 'ColumnTypes' };
 const ROW_TYPE: Field = { snake: 'row_type', go: 'RowType' };
@@ -42,6 +43,8 @@ export interface QueryCall extends QueryRequest {
 export interface WriteCall {
   readonly dataset: RawDataset | undefined;
   readonly recordType: RecordType;
+  /** As it was sent; '': that of the server. */
+  readonly durability: string;
 }
 
 /** One request of a Create call. */
@@ -77,6 +80,7 @@ export function readWriteCalls(fields: Fields): readonly WriteCall[] {
     return {
       dataset: dataset === undefined ? undefined : readDataset(dataset),
       recordType: request.flag(IS_VARIABLE) === true ? 'variable' : 'fixed',
+      durability: request.text(DURABILITY),
     };
   });
 }

@@ -5,9 +5,10 @@
  *      ▲                                                                     dispatcher: DISPATCHED
  *      └────────────── cleared and filled again ◀───────────────────────────────────────┘
  *
- * Invariant: nothing is acknowledged before the group that holds all of it is on disk, and nothing
- * is visible to a query before that. A failure of the log or of applying is final: writes stop, what
- * waits is told so, and the process ends, since only replay can say what is on disk.
+ * Invariant: nothing is acknowledged before the group that holds all of it is on disk, unless whoever
+ * wrote it wants less (base/durability.ts), and nothing is visible to a query before that. A failure of
+ * the log or of applying is final: writes stop, what waits is told so, and the process ends, since only
+ * replay can say what is on disk.
  *
  * What the disk refuses (storage/refusal.ts) is not final but a pause: nothing of the group is in the
  * log then. Clients are told MKTS_WRITES_PAUSED and their entries leave the group; those of plugins,
@@ -32,8 +33,6 @@ export interface CommitterOptions {
   readonly wal: WalWriter;
   readonly catalog: Catalog;
   readonly watermarks: Watermarks;
-  /** `fsync`: on the device before anything is acknowledged; `wal`: in the page cache. */
-  readonly durability: 'fsync' | 'wal';
   /** What a plugin remembers changes with the rows of its group. */
   readonly onState: (originId: number, change: StateChange) => void;
   /** After a group is applied: tells the dispatcher. Never waits, never throws. */
@@ -195,7 +194,7 @@ export class Committer {
 
   /** Appends a group, however long the disk refuses it. Undefined if nothing of it was to be kept. */
   async #append(group: TransactionGroup): Promise<bigint | undefined> {
-    const { wal, durability } = this.#options;
+    const { wal } = this.#options;
     while (!group.isEmpty) {
       try {
         const sequence = await wal.append({
@@ -204,7 +203,7 @@ export class Committer {
           entryCount: group.entryCount,
           buckets: group.buckets,
           origins: group.origins,
-          durability,
+          durability: group.durability,
         });
         this.#resume();
         return sequence;

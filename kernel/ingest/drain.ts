@@ -170,6 +170,7 @@ export class Drain {
         }
         const shadow = this.#shadows.get(source.plugin);
         shadow?.diff.takeEntries('old', group.view, from, group.end, this.#options.catalog);
+        group.want(source.durability ?? 'fsync');
         frames++;
         bytes += frame.bytes;
         cursor = reader.consume();

@@ -18,6 +18,7 @@
  */
 
 import type { FrameReader } from '../../workers/transport.ts';
+import type { LogDurability } from '../base/durability.ts';
 import { type MktsError, PluginError, RequestError } from '../base/errors.ts';
 import { EPOCH_MAX, EPOCH_MIN } from '../base/fit-columns.ts';
 import {
@@ -53,6 +54,8 @@ export interface RingSource {
   readonly plugin: string;
   readonly originId: number;
   readonly reader: FrameReader;
+  /** Default: fsync. */
+  readonly durability?: LogDurability | undefined;
   series(seriesId: number): Series | undefined;
   /** The ring or a frame (a copy) is not valid: the source is left alone from now on. */
   onInvalid(error: PluginError, frame?: Uint8Array): void;

@@ -7,6 +7,7 @@
  */
 
 import { type Column, columnNamed } from '../base/column-series.ts';
+import type { Durability, LogDurability } from '../base/durability.ts';
 import { RequestError, StorageError } from '../base/errors.ts';
 import { type CastRule, fitColumnsBy } from '../base/fit-columns.ts';
 import { BODY_BYTES_MAX, WAITING_WRITES_MAX } from '../base/limits.ts';
@@ -43,6 +44,7 @@ interface FittedBatch {
 
 /** A request that was checked, and what puts it into a group with room for it. */
 interface Prepared {
+  readonly durability?: Durability | undefined;
   readonly bytes: number;
   readonly encode: (group: TransactionGroup) => void;
   /** Called when it is applied, and when it never will be. */
@@ -55,6 +57,8 @@ export interface WriteManner {
   readonly originId?: number;
   /** Default: as for clients, whose values are changed by casts as the reference changes them. */
   readonly casts?: CastRule;
+  /** Default: that of the server. */
+  readonly durability?: Durability | undefined;
 }
 
 export interface IngestOptions {
@@ -62,6 +66,10 @@ export interface IngestOptions {
   readonly committer: Committer;
   /** Values a client's write changed by a cast, per request. */
   readonly onLossyCasts: (count: number) => void;
+  /** Of requests; default: fsync. */
+  readonly durability?: LogDurability;
+  /** Requests that were answered from memory, and then the disk refused them. */
+  readonly onForgotten?: () => void;
 }
 
 export class Ingest {
@@ -77,18 +85,20 @@ export class Ingest {
 
   /**
    * Writes rows to one or several buckets, all or nothing. Resolves when they are on disk and
-   * visible. Throws RequestError for what is wrong with them, or MKTS_WRITES_PAUSED while the disk
-   * takes nothing; StorageError if the log failed.
+   * visible; with `durability: memory` when they are checked and in the group that fills. Throws
+   * RequestError for what is wrong with them, or MKTS_WRITES_PAUSED while the disk takes nothing;
+   * StorageError if the log failed.
    */
   async write(
     batches: readonly WriteBatch[],
-    { originId = CLIENT_ORIGIN_ID, casts = 'reference' }: WriteManner = {},
+    { originId = CLIENT_ORIGIN_ID, casts = 'reference', durability }: WriteManner = {},
   ): Promise<void> {
     const filled = batches.filter(({ rowCount }) => rowCount > 0);
     const paths = filled.map(({ key }) => key.path);
     await this.#append(paths, () => {
       const fitted = filled.map((batch) => this.#fit(batch, casts));
       return {
+        durability,
         bytes: fitted.reduce((sum, { blockBytes }) => sum + blockBytes, 0),
         encode: (group) => {
           for (const { key, schema, columns, rowCount, blockBytes } of fitted) {
@@ -177,7 +187,12 @@ export class Ingest {
             void removal.then(attempt);
             return;
           }
-          const { bytes, encode, onEnd } = prepare();
+          const {
+            bytes,
+            encode,
+            onEnd,
+            durability = this.#options.durability ?? 'fsync',
+          } = prepare();
           if (bytes === 0) {
             resolve();
             return;
@@ -194,10 +209,17 @@ export class Ingest {
             onEnd?.();
             settle();
           };
+          const failed = (error: Error): void => {
+            if (durability === 'memory') this.#options.onForgotten?.();
+            reject(error);
+          };
           filling.request(
-            { applied: () => end(resolve), failed: (error) => end(() => reject(error)) },
+            { applied: () => end(resolve), failed: (error) => end(() => failed(error)) },
             () => encode(filling),
           );
+          filling.want(durability === 'memory' ? 'wal' : durability);
+          // After it is in the group: what is wrong with a request is said however it is answered.
+          if (durability === 'memory') resolve();
           committer.kick();
         } catch (error) {
           reject(error);

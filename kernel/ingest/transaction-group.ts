@@ -8,6 +8,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import type { LogDurability } from '../base/durability.ts';
 import { GROUP_BYTES_MAX } from '../base/limits.ts';
 import { ENTRY_KINDS, GROUP_HEADER_BYTES } from '../wal/format.ts';
 
@@ -22,6 +23,7 @@ export class TransactionGroup {
   readonly #settlers: GroupSettler[] = [];
   /** Entries that leave again if the disk refuses the group, in order. */
   readonly #requests: Request[] = [];
+  #durability: LogDurability = 'wal';
   #end: number = GROUP_HEADER_BYTES;
   #entryCount = 0;
   #rowCount = 0;
@@ -36,6 +38,10 @@ export class TransactionGroup {
 
   get isEmpty(): boolean {
     return this.#entryCount === 0;
+  }
+  /** The most that any of its entries wants. */
+  get durability(): LogDurability {
+    return this.#durability;
   }
   /** One past the last entry. */
   get end(): number {
@@ -58,6 +64,11 @@ export class TransactionGroup {
 
   hasRoom(entryBytes: number): boolean {
     return this.#end + entryBytes <= this.buffer.byteLength;
+  }
+
+  /** Something in it wants to be on the device before it is answered, or contents itself with less. */
+  want(durability: LogDurability): void {
+    if (durability === 'fsync') this.#durability = durability;
   }
 
   /** Counts an entry of `entryBytes` that was written at `end`. */
@@ -137,6 +148,7 @@ export class TransactionGroup {
     this.#entryCount = 0;
     this.#rowCount = 0;
     this.#fillCount++;
+    this.#durability = 'wal';
     this.buckets.clear();
     this.origins.clear();
     this.#settlers.length = 0;

@@ -147,6 +147,7 @@ export class Generation {
     this.feed = {
       plugin,
       generation: number,
+      durability: entry.durability,
       budget: rowsPerSecond === undefined ? undefined : new RowBudget(rowsPerSecond),
       ring: this.#worker.ring,
       series: (seriesId) => api.series(seriesId),

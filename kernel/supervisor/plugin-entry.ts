@@ -11,6 +11,7 @@ import type {
 } from '../../config/entry-settings.ts';
 import type { LogLevel } from '../../config/values.ts';
 import type { RingReader } from '../../workers/ring.ts';
+import type { LogDurability } from '../base/durability.ts';
 import type { RowBudget } from '../ingest/row-budget.ts';
 import type { SeriesTarget } from './kernel-api.ts';
 
@@ -26,6 +27,8 @@ export interface PluginEntry {
   /** Default: a thread of the server. */
   readonly isolation?: Isolation;
   readonly onStartError?: OnStartError;
+  /** Of its rows; default: that of the server. */
+  readonly durability?: LogDurability | undefined;
   readonly logLevel?: LogLevel | undefined;
   /** Patterns of the keys it may write; undefined: those it declares itself. */
   readonly writes?: readonly string[] | undefined;
@@ -93,6 +96,7 @@ export interface PluginFeed {
   /** Grows with every worker of the entry. */
   readonly generation: number;
   readonly ring: RingReader;
+  readonly durability?: LogDurability | undefined;
   /** Rows a second the drain may take; undefined: no bound. */
   readonly budget?: RowBudget | undefined;
   /** The bucket behind a frame's series; undefined: the worker never opened it. */

@@ -20,6 +20,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
+import type { LogDurability } from '../base/durability.ts';
 import { reasonOf, StorageError } from '../base/errors.ts';
 import { GROUP_BYTES_MAX, WAL_SEGMENT_BYTES } from '../base/limits.ts';
 import type { BucketSchema } from '../base/schema.ts';
@@ -81,7 +82,7 @@ export interface WalGroup {
   readonly buckets: ReadonlySet<number>;
   readonly origins: ReadonlySet<number>;
   /** 'fsync', the default: answered when it is on the device; 'wal': when it is in the page cache. */
-  readonly durability?: 'fsync' | 'wal';
+  readonly durability?: LogDurability;
 }
 
 interface Segment {

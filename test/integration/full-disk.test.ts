@@ -115,7 +115,8 @@ class Scene {
       /^writes are paused|takes writes again/.test(msg),
     );
     expect(said.map(({ level }) => level)).toEqual(['error', 'info']);
-    expect(await server.stop()).toBe(0);
+    const code = await server.stop();
+    expect(code, JSON.stringify(server.lines.slice(-5))).toBe(0);
   }
 }
 

@@ -103,7 +103,6 @@ async function start(root: string, filesystem: Filesystem): Promise<Store> {
     wal,
     catalog,
     watermarks,
-    durability: 'fsync',
     onState: (id, change) => states.apply(origins.get(id).name, change),
     onApplied: nothing,
     onRoom: nothing,

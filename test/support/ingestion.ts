@@ -86,7 +86,6 @@ export async function startIngestion(
     wal,
     catalog,
     watermarks,
-    durability: 'fsync',
     onState: (originId, change) => states.apply(origins.get(originId).name, change),
     onApplied: () => undefined,
     onRoom: () => ingest.onRoom(),

@@ -4,6 +4,7 @@
  * decides, so that a run is repeated by its seed.
  */
 
+import type { LogDurability } from '../../kernel/base/durability.ts';
 import type { BucketSchema } from '../../kernel/base/schema.ts';
 import { fromPlainSchema, type PlainSchema, toPlainSchema } from '../../kernel/base/schema.ts';
 import { parseTimeBucketKey } from '../../kernel/base/time-bucket-key.ts';
@@ -39,9 +40,11 @@ export interface SimulatedServer {
   /** What was reported: damage, and what could not go on. */
   readonly reports: readonly Error[];
   /** `ctx.write` of a plugin, with its ring and its drain. */
-  plugin(name: string): SimulatedPlugin;
+  plugin(name: string, durability?: LogDurability): SimulatedPlugin;
   /** How often the disk began to refuse writes. */
   readonly pauses: number;
+  /** Requests that were answered from memory and refused after that. */
+  readonly forgotten: number;
   /** Ends what would go on by itself; touches no disk. */
   abandon(): void;
   /** As a clean stop: everything in the year files, no log left. */
@@ -58,6 +61,7 @@ export interface SimulatedPlugin {
 export async function startSimulated(filesystem: CrashFilesystem): Promise<SimulatedServer> {
   const reports: Error[] = [];
   let pauses = 0;
+  let forgotten = 0;
   const catalog = Catalog.open({
     root: ROOT,
     filesystem,
@@ -90,7 +94,6 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
     wal,
     catalog,
     watermarks,
-    durability: 'fsync',
     onState: (originId, change) => states.apply(origins.get(originId).name, change),
     onApplied: () => undefined,
     onRoom: () => ingest.onRoom(),
@@ -102,7 +105,14 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
     },
     retryMs: { first: 0, max: 0 },
   });
-  const ingest = new Ingest({ catalog, committer, onLossyCasts: () => undefined });
+  const ingest = new Ingest({
+    catalog,
+    committer,
+    onLossyCasts: () => undefined,
+    onForgotten: () => {
+      forgotten++;
+    },
+  });
   const checkpointer = new Checkpointer({
     catalog,
     wal,
@@ -131,6 +141,9 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
     checkpointer,
     states,
     reports,
+    get forgotten() {
+      return forgotten;
+    },
     get pauses() {
       return pauses;
     },
@@ -140,12 +153,13 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
       void drain.stop();
       doorbell.ring();
     },
-    plugin(name) {
+    plugin(name, durability) {
       const shared = createRing(256 * 1024);
       const reader = new RingReader(shared, name);
       const opened: { key: ReturnType<typeof parseTimeBucketKey>; schema: BucketSchema }[] = [];
       drain.add({
         plugin: name,
+        durability,
         originId: origins.add({ kind: 'plugin', name, generation: 1 }),
         reader,
         series: (id) => opened[id],

@@ -49,6 +49,7 @@ test('each key of an entry is noticed', () => {
     required: 'true',
     isolation: 'process',
     on_start_error: 'quarantine',
+    durability: 'wal',
     log_level: 'debug',
     writes: '["*/1Min/OHLCV"]',
     secrets: '{token: one}',

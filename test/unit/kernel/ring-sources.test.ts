@@ -26,6 +26,7 @@ test('a damaged frame costs the worker, is kept as evidence, and no row goes unc
   const rejected: unknown[] = [];
   const sources = new RingSources({
     ...{ drain, origins, rows, letters },
+    durability: 'fsync',
     reject: (_feed, cause) => rejected.push(Reflect.get(cause, 'code')),
   });
   const shared = createRing();

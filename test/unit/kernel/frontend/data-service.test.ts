@@ -125,6 +125,30 @@ describe('Write', () => {
     expect(read.at(-1)?.Epoch).toBe(E0 + 60 * 49_999);
   });
 
+  test('says what it survives, each request for itself', async () => {
+    const { address } = await start();
+    const requests = [
+      { ...rows('A/1Min/X', [1]), durability: 'wal' },
+      { ...rows('B/1Min/X', [2]), durability: 'disk' },
+      { ...rows('C/1Min/X', [3]), durability: 'memory' },
+      { ...rows('D/1Min/X', [4]), durability: 'fsync' },
+    ];
+    const answer = await callMsgpack(address.port, 'Write', { requests });
+    expect(responsesOf(answer)).toMatchObject([
+      { error: 'durability "disk" is not known: it is one of fsync, wal, memory' },
+    ]);
+    for (const [key, value] of [
+      ['A', 1],
+      ['C', 3],
+      ['D', 4],
+    ]) {
+      const query = { requests: [{ destination: `${key}/1Min/X` }] };
+      await expect
+        .poll(async () => rowsOf(await callMsgpack(address.port, 'Query', query)))
+        .toMatchObject([{ A: value }]);
+    }
+  });
+
   test('without an id is done and answered with nothing', async () => {
     const { address } = await start();
     const request = {
