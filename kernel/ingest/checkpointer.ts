@@ -213,9 +213,14 @@ export class Checkpointer {
     const { catalog, wal, watermarks, keepStates } = this.#options;
     const sequence = watermarks.get('applied');
     const writeBack = catalog.beginWriteBack();
-    const writeStates = keepStates();
-    await wal.checkpointIntent(sequence, writeBack.cells);
-    return { sequence, writeBack, writeStates };
+    try {
+      const writeStates = keepStates();
+      await wal.checkpointIntent(sequence, writeBack.cells);
+      return { sequence, writeBack, writeStates };
+    } catch (error) {
+      writeBack.abandon();
+      throw error;
+    }
   }
 
   async #complete({ sequence }: Begun): Promise<void> {

@@ -23,6 +23,8 @@ export interface WriteBack {
   readonly cells: readonly CellImage[];
   /** Rejects with StorageError; then everything stays dirty, and the next one writes all of it. */
   run(): Promise<void>;
+  /** Instead of `run`, when the log cannot say that it begins: everything stays dirty. */
+  abandon(): void;
 }
 
 export class StoreWriteBack implements WriteBack {
@@ -70,6 +72,11 @@ export class StoreWriteBack implements WriteBack {
     } finally {
       this.#onEnd();
     }
+  }
+
+  abandon(): void {
+    for (const work of this.#works) work.fail();
+    this.#onEnd();
   }
 
   *#years(): Generator<StoredYear> {

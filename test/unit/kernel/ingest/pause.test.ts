@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { FLOAT64, INT64 } from '../../../../kernel/base/element-type.ts';
 import type { BucketSchema } from '../../../../kernel/base/schema.ts';
 import { parseTimeBucketKey } from '../../../../kernel/base/time-bucket-key.ts';
+import { Checkpointer } from '../../../../kernel/ingest/checkpointer.ts';
 import type { WriteBatch } from '../../../../kernel/ingest/ingest.ts';
 import { CrashFilesystem } from '../../../support/crash-filesystem.ts';
 import { closes, type Ingestion, sendFrame, startIngestion } from '../../../support/ingestion.ts';
@@ -100,6 +101,32 @@ test('rows of plugins wait and lose nothing, also those in one group with a clie
   await committer.idle();
   expect(await valuesOf(server, 'P/1Min/C')).toEqual(epochs(3));
   expect(await valuesOf(server, 'A/1Min/C')).toEqual([]);
+});
+
+test('a checkpoint whose beginning the log refuses changes nothing, and the next one is whole', async () => {
+  const server = await start();
+  const { ingest, catalog, wal, committer, watermarks, filesystem } = server;
+  const failures: unknown[] = [];
+  const checkpointer = new Checkpointer({
+    ...{ catalog, wal, committer, watermarks },
+    intervalMs: 2 ** 30,
+    owed: () => [],
+    keepStates: () => async () => undefined,
+    onFailed: (error) => failures.push(error),
+  });
+  onTestFinished(() => checkpointer.stop());
+  await ingest.write([batch('A/1Min/C', 1)]);
+  filesystem.fail(({ operation }) => (operation === 'write' ? 'ENOSPC' : undefined));
+  expect(await checkpointer.run()).toBe(false);
+  expect(failures).toMatchObject([{ code: 'MKTS_DISK_REFUSED' }]);
+
+  filesystem.fail(undefined);
+  await ingest.write([batch('A/1Min/C', 2)]);
+  expect(await checkpointer.run()).toBe(true);
+  expect(watermarks.get('checkpointed')).toBe(watermarks.get('applied'));
+  expect(catalog.dirtyBytes).toBe(0);
+  const again = await startAgain(server);
+  expect(await valuesOf(again, 'A/1Min/C')).toEqual([1, 2]);
 });
 
 test('a stop does not wait for the disk', async () => {
