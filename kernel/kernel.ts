@@ -5,9 +5,8 @@
  *   lock ▸ catalog ▸ sync thread ▸ dispatcher ▸ recovery ▸ committer, drain, checkpointer ▸ HTTP
  *   ▸ broker ▸ plugins: what a plugin or its venue does delays nothing before it, and nobody
  *
- * A stop goes the other way: clients, then feeders, then what triggers still owe, then triggers, and
- * when nobody writes any more a last checkpoint, after which no log is left, unless triggers ran out
- * of time: then the log says what the next start owes them.
+ * A stop goes the other way: clients, feeders, what triggers still owe, triggers; then a last
+ * checkpoint, which leaves no log unless triggers ran out of time: it says what they are owed.
  */
 
 import { channel } from 'node:diagnostics_channel';
@@ -197,11 +196,8 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       onState: (originId, change) => states.apply(origins.get(originId).name, change),
       onApplied(group) {
         if (dispatcher.hasTriggers)
-          for (const { bucketId, originId, from, to } of touchedRanges(group)) {
-            const bucket = catalog.bucketById(bucketId);
-            const chain = dispatcher.originChain(origins.get(originId).name);
-            if (bucket !== undefined) dispatcher.applied(bucket.key.path, from, to, chain);
-          }
+          for (const { key, originId, from, to } of touchedRanges(group, catalog))
+            dispatcher.applied(key, from, to, dispatcher.originChain(origins.get(originId).name));
         checkpointer.onApplied();
         if (APPLIED.hasSubscribers)
           APPLIED.publish({ writers: Array.from(group.origins, (id) => origins.get(id).name) });

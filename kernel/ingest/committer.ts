@@ -23,7 +23,7 @@ import { WRITE_RETRY_MAX_MS, WRITE_RETRY_MS } from '../base/limits.ts';
 import { decodeState, type StateChange } from '../base/state-entry.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import { isRefusal, refusalReason } from '../storage/refusal.ts';
-import { decodeCreateYear, decodeDestroy } from '../wal/entries.ts';
+import { decodeCreateYear, decodeDeleteRows, decodeDestroy } from '../wal/entries.ts';
 import { ENTRY_KINDS, GROUP_HEADER_BYTES } from '../wal/format.ts';
 import type { WalWriter } from '../wal/writer.ts';
 import { TransactionGroup } from './transaction-group.ts';
@@ -320,6 +320,14 @@ export class Committer {
           const bucket = catalog.bucketById(created.bucketId);
           assert(bucket !== undefined, 'a year is created in a bucket');
           catalog.materialize(bucket, created.year);
+          break;
+        }
+        case ENTRY_KINDS.deleteRows: {
+          const deletion = decodeDeleteRows(view, offset);
+          assert(deletion !== undefined, 'an entry we wrote can be read');
+          const bucket = catalog.bucketById(deletion.bucketId);
+          assert(bucket !== undefined, 'rows are deleted from a bucket');
+          bucket.deleteRows(deletion.times);
           break;
         }
         case ENTRY_KINDS.destroy: {

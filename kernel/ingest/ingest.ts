@@ -14,16 +14,24 @@ import { BODY_BYTES_MAX, WAITING_WRITES_MAX } from '../base/limits.ts';
 import { encodeRowBlock, type RowBlockTarget, rowBlockBytes } from '../base/row-block.ts';
 import { type BucketSchema, checkSchema, NANOSECONDS_SHAPE } from '../base/schema.ts';
 import { parseNewTimeBucketKey, type TimeBucketKey } from '../base/time-bucket-key.ts';
+import { type Bounds, type Bucket, readOnlyError } from '../storage/bucket.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import {
   CREATE_YEAR_BYTES,
+  DELETE_ROWS_BYTES,
+  type DeletedTimes,
   destroyBytes,
+  EPOCH_END,
+  EPOCH_MIN,
   encodeCreateYear,
+  encodeDeleteRows,
   encodeDestroy,
 } from '../wal/entries.ts';
 import type { Committer } from './committer.ts';
 import { CLIENT_ORIGIN_ID } from './origins.ts';
 import type { TransactionGroup } from './transaction-group.ts';
+
+const LAST_NANO = 999_999_999;
 
 export interface WriteBatch {
   readonly key: TimeBucketKey;
@@ -154,6 +162,28 @@ export class Ingest {
     });
   }
 
+  /**
+   * Deletes the rows that a scan of these times shows when the request is applied, of all these
+   * buckets or of none. Throws MKTS_BUCKET_UNKNOWN, MKTS_BUCKET_READ_ONLY, and as `write`.
+   */
+  async deleteRows(paths: readonly string[], times: Bounds): Promise<void> {
+    const deleted = withinCalendar(times);
+    await this.#append(paths, () => {
+      const buckets = paths.map((path) => this.#writable(path));
+      return {
+        bytes: buckets.length * DELETE_ROWS_BYTES,
+        encode: (group) => {
+          for (const { id } of buckets) {
+            const deletion = { bucketId: id, originId: CLIENT_ORIGIN_ID, times: deleted };
+            group.push(encodeDeleteRows(entryTarget(group), deletion), 0);
+            group.buckets.add(id);
+          }
+          group.origins.add(CLIENT_ORIGIN_ID);
+        },
+      };
+    });
+  }
+
   /** True while rows for a bucket must wait for its removal. */
   isDestroying(path: string): boolean {
     return this.#destroying.size > 0 && this.#destroying.has(path);
@@ -232,6 +262,13 @@ export class Ingest {
     });
   }
 
+  #writable(path: string): Bucket {
+    const bucket = this.#options.catalog.known(path);
+    if (bucket === undefined) throw new RequestError('MKTS_BUCKET_UNKNOWN', { key: path });
+    refuseReadOnly(bucket);
+    return bucket;
+  }
+
   /** Everything that can be wrong with a batch is found here, before anything is queued. */
   #fit({ key, schema, columns, rowCount }: WriteBatch, casts: CastRule): FittedBatch {
     const { catalog, onLossyCasts } = this.#options;
@@ -239,10 +276,7 @@ export class Ingest {
     if (bucket === undefined) {
       checkSchema(schema);
       parseNewTimeBucketKey(key.path);
-    } else if (bucket.readOnlyReason !== undefined) {
-      const reason = bucket.readOnlyReason;
-      throw new RequestError('MKTS_BUCKET_READ_ONLY', { key: key.path, reason });
-    }
+    } else refuseReadOnly(bucket);
     const stored = bucket?.schema ?? schema;
     const given = casts === 'exact' ? columns : withoutUnstoredNanoseconds(stored, schema, columns);
     const fitted = fitColumnsBy(casts, stored, given, rowCount);
@@ -250,6 +284,22 @@ export class Ingest {
     const blockBytes = rowBlockBytes(stored, rowCount);
     return { key, schema: stored, columns: fitted.columns, rowCount, blockBytes };
   }
+}
+
+function refuseReadOnly({ key, readOnlyReason: reason }: Bucket): void {
+  if (reason !== undefined) throw readOnlyError(key.path, reason);
+}
+
+/** The log has no infinite times, and no row lies outside the calendar. */
+function withinCalendar({ fromSeconds, fromNanos, toSeconds, toNanos }: Bounds): DeletedTimes {
+  const isFromOpen = fromSeconds < EPOCH_MIN;
+  const isToOpen = toSeconds >= EPOCH_END;
+  return {
+    fromSeconds: isFromOpen ? EPOCH_MIN : fromSeconds,
+    fromNanos: isFromOpen ? 0 : fromNanos,
+    toSeconds: isToOpen ? EPOCH_END - 1 : toSeconds,
+    toNanos: isToOpen ? LAST_NANO : toNanos,
+  };
 }
 
 /** The place of the next entry of a group. */

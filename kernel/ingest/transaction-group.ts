@@ -12,6 +12,13 @@ import type { LogDurability } from '../base/durability.ts';
 import { GROUP_BYTES_MAX } from '../base/limits.ts';
 import { ENTRY_KINDS, GROUP_HEADER_BYTES } from '../wal/format.ts';
 
+/** Kinds of entries that begin with the id of a bucket. */
+const NAMING_BUCKETS: ReadonlySet<number> = new Set([
+  ENTRY_KINDS.rows,
+  ENTRY_KINDS.createYear,
+  ENTRY_KINDS.deleteRows,
+]);
+
 export class TransactionGroup {
   readonly buffer: SharedArrayBuffer;
   readonly view: DataView;
@@ -137,8 +144,9 @@ export class TransactionGroup {
       const kind = view.getUint16(at + 4, true);
       const id = view.getUint32(at + 8, true);
       if (kind === ENTRY_KINDS.state) this.origins.add(id);
-      else if (kind === ENTRY_KINDS.rows || kind === ENTRY_KINDS.createYear) this.buckets.add(id);
+      else if (NAMING_BUCKETS.has(kind)) this.buckets.add(id);
       if (kind === ENTRY_KINDS.rows) this.origins.add(view.getUint32(at + 16, true));
+      if (kind === ENTRY_KINDS.deleteRows) this.origins.add(view.getUint32(at + 12, true));
     }
   }
 

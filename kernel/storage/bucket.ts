@@ -15,12 +15,19 @@ import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import { FixedYear, type RowBlockRef } from './fixed-year.ts';
 import { DESCRIPTION_OF_WRITE } from './header.ts';
 import { blockOffsets, type RecordLayout, slotLayout, tickLayout } from './record-layout.ts';
-import { type ScanCursor, ScanParts, type ScanRequest, selectPlaces } from './scan-parts.ts';
+import {
+  type Bounds,
+  type ScanCursor,
+  ScanParts,
+  type ScanRequest,
+  selectPlaces,
+} from './scan-parts.ts';
 import type { StoreContext } from './store-context.ts';
 import { TickYear } from './tick-file.ts';
 import { YearFile } from './year-file.ts';
 
 export type { RowBlockRef } from './fixed-year.ts';
+export type { Bounds } from './scan-parts.ts';
 
 export interface ScanRange {
   readonly fromSeconds?: number;
@@ -34,6 +41,13 @@ export interface ScanRange {
   readonly fromEnd: boolean;
   /** Names to materialise, in this order; Epoch (and Nanoseconds of ticks) always come. */
   readonly columns?: readonly string[];
+}
+
+export interface RowCount {
+  readonly rows: number;
+  /** Epoch of the first and of the last of them; undefined: there are none. */
+  readonly first: number | undefined;
+  readonly last: number | undefined;
 }
 
 export interface BucketOptions {
@@ -159,6 +173,25 @@ export class Bucket {
   }
 
   /**
+   * Deletes the rows a scan of these bounds shows; a bucket that is only declared has none. May be
+   * repeated. Throws as `apply`.
+   */
+  deleteRows(bounds: Bounds): void {
+    if (this.#readOnlyReason !== undefined)
+      throw readOnlyError(this.key.path, this.#readOnlyReason);
+    for (const stored of this.#years.values()) stored.deleteRows(bounds);
+  }
+
+  /** First and last instant of the years it has rows of; undefined: none. */
+  get span(): { readonly from: number; readonly to: number } | undefined {
+    const [first] = this.#ascending;
+    const last = this.latestYear;
+    if (first === undefined || last === undefined) return undefined;
+    const { zone } = this.#context;
+    return { from: zone.yearStart(first), to: zone.yearStart(last + 1) - 1 };
+  }
+
+  /**
    * Rows of a range, ascending: Epoch first, ticks with Nanoseconds last. FIXED: the lower bound is
    * taken down to the start of its slot; VARIABLE: both bounds are exact. Answers at once, or after
    * pauses if it has to look at more than SCAN_SLICE_BYTES.
@@ -171,12 +204,41 @@ export class Bucket {
       bytes += stepBytes;
       if (bytes < SCAN_SLICE_BYTES) continue;
       bytes = 0;
-      await nextTurn();
-      signal?.throwIfAborted();
-      if (this.#state === 'destroyed')
-        throw new RequestError('MKTS_BUCKET_UNKNOWN', { key: this.key.path });
+      await this.#pause(signal);
     }
     return parts.join();
+  }
+
+  /** What `scan` of a range would answer, counted. Pauses as that does, and keeps no rows. */
+  async count(range: Pick<ScanRange, keyof Bounds>, signal?: AbortSignal): Promise<RowCount> {
+    const request = this.#request({ ...range, fromEnd: false, columns: [] });
+    const parts = new ScanParts(request, Number.POSITIVE_INFINITY);
+    let rows = 0;
+    let first: number | undefined;
+    let last: number | undefined;
+    let bytes = 0;
+    for (const stepBytes of this.#steps(request, parts, false)) {
+      for (const { rowCount, columns } of parts.take()) {
+        const epochs = columns[0]?.data;
+        if (rowCount === 0 || epochs === undefined) continue;
+        rows += rowCount;
+        first ??= Number(epochs[0]);
+        last = Number(epochs[rowCount - 1]);
+      }
+      bytes += stepBytes;
+      if (bytes < SCAN_SLICE_BYTES) continue;
+      bytes = 0;
+      await this.#pause(signal);
+    }
+    return { rows, first, last };
+  }
+
+  /** Others have the thread; throws if the scan is to go no further. */
+  async #pause(signal: AbortSignal | undefined): Promise<void> {
+    await nextTurn();
+    signal?.throwIfAborted();
+    if (this.#state === 'destroyed')
+      throw new RequestError('MKTS_BUCKET_UNKNOWN', { key: this.key.path });
   }
 
   /** The newest row, or none. */

@@ -132,6 +132,14 @@ export class FixedYear implements StoredYear, ScannedYear {
     this.file.context.pending.add(this);
   }
 
+  /** Empties the slots a scan of these bounds looks at. */
+  deleteRows(bounds: Bounds): void {
+    const range = this.clip(bounds);
+    if (range.from >= range.to) return;
+    this.#slots.clear(range);
+    this.file.context.pending.add(this);
+  }
+
   clip(bounds: Bounds): { from: number; to: number } {
     const { grid, filledFrom, filledTo, endPosition, firstPosition } = this.file;
     if (bounds.toSeconds < grid.startSeconds || bounds.fromSeconds >= grid.endSeconds)
@@ -216,11 +224,14 @@ export class FixedYear implements StoredYear, ScannedYear {
       return { page, from: dirtyFrom, to: dirtyTo };
     });
     const { residents } = file.context;
+    const slots = this.#slots;
+    const cleared = slots.beginCleared();
     return {
       year: this,
       cells: [],
       *writeTail(): Generator<void> {},
       *writeSlots(): Generator<void> {
+        yield* slots.writeCleared(cleared);
         // Rows applied since `beginWork` may travel along: replay puts them there once more.
         for (const { page, from, to } of work) {
           file.write(page.bytes.subarray(from, to), file.offsetOf(page.first) + from);
@@ -228,15 +239,17 @@ export class FixedYear implements StoredYear, ScannedYear {
         }
       },
       succeed(): void {
+        slots.endCleared('durable');
         for (const { page } of work) {
           page.isInFlight = false;
           if (page.dirtyTo === 0 && !file.isDestroyed) residents.release(page);
         }
       },
       fail: (): void => {
+        slots.endCleared('failed');
         for (const { page, from, to } of work) {
           if (file.isDestroyed) continue;
-          this.#slots.markDirty(page, from, to);
+          slots.markDirty(page, from, to);
           page.isInFlight = false;
         }
         if (!file.isDestroyed) file.context.pending.add(this);

@@ -24,6 +24,8 @@ export class Interval implements Resident, RecordMemory {
   cellLength = 0;
   isDirty = false;
   isInFlight = false;
+  /** How often records were taken away: with the count, it says whether memory is as it was. */
+  #cuts = 0;
   readonly #onEvict: (interval: Interval) => void;
 
   constructor(position: number, stride: number, onEvict: (interval: Interval) => void) {
@@ -96,6 +98,23 @@ export class Interval implements Resident, RecordMemory {
     this.#extendSorted();
   }
 
+  /**
+   * Takes records [from, to) away, in the order they are in now. The rest is new memory, since a
+   * write-back may hold what is here.
+   */
+  cut(from: number, to: number): void {
+    const { bytes, count, stride } = this;
+    const kept = count - (to - from);
+    const rest = new Uint8Array(new ArrayBuffer((kept * stride + 7) & ~7));
+    rest.set(bytes.subarray(0, from * stride));
+    rest.set(bytes.subarray(to * stride, count * stride), from * stride);
+    this.#adopt(rest);
+    this.count = kept;
+    this.#sortedCount = 0;
+    this.#extendSorted();
+    this.#cuts++;
+  }
+
   /** Puts the records in order, if they are not. */
   sort(): void {
     if (this.#sortedCount === this.count) return;
@@ -110,8 +129,9 @@ export class Interval implements Resident, RecordMemory {
   snapshot(): () => Uint8Array {
     const { bytes, count, stride } = this;
     const sortedCount = this.#sortedCount;
+    const cuts = this.#cuts;
     return () => {
-      if (this.count === count) {
+      if (this.count === count && this.#cuts === cuts) {
         this.sort();
         return this.bytes.subarray(0, count * stride);
       }

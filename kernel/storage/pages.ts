@@ -3,10 +3,11 @@
  *
  * A page is loaded by one read on first touch, or by none if it lies outside the filled bounds.
  * Invariant: the bytes of a page are the truth about its slots; the file equals them outside the
- * dirty range.
+ * dirty range, but for slots that were cleared (cleared-slots.ts) and are not yet on disk.
  */
 
 import { PAGE_BYTES, SCAN_SLICE_BYTES } from '../base/limits.ts';
+import { ClearedSlots, type SlotRange } from './cleared-slots.ts';
 import type { RecordMemory } from './record-layout.ts';
 import type { Resident } from './residents.ts';
 import type { YearFile } from './year-file.ts';
@@ -53,6 +54,8 @@ export interface Piece {
   readonly memory: RecordMemory | undefined;
 }
 
+/** A file system allocates no less. */
+const BLOCK_BYTES = 4096;
 /** Used within one synchronous step only. */
 const scratch: RecordMemory = memoryOf(SCAN_SLICE_BYTES);
 const zeros: Uint8Array = new Uint8Array(SCAN_SLICE_BYTES);
@@ -64,6 +67,7 @@ export class SlotPages {
   readonly #pages = new Map<number, Page>();
   /** By page: 1 if the file was read there and holds zeros only. Made when a first hole is met. */
   #holes: Uint8Array | undefined;
+  readonly #cleared = new ClearedSlots();
 
   constructor(file: YearFile) {
     this.file = file;
@@ -99,6 +103,48 @@ export class SlotPages {
       if (from < page.dirtyFrom) page.dirtyFrom = from;
       if (to > page.dirtyTo) page.dirtyTo = to;
     }
+  }
+
+  /** Empties slots [from, to), in memory now and in the file with the next write-back. Reads nothing. */
+  clear(range: SlotRange): void {
+    const { recordBytes, recordsPerPage } = this;
+    for (const page of this.#pages.values()) {
+      const from = Math.max(0, range.from - page.first);
+      const to = Math.min(recordsPerPage, range.to - page.first);
+      if (from < to) page.bytes.fill(0, from * recordBytes, to * recordBytes);
+    }
+    this.#cleared.add(range);
+  }
+
+  /** A write-back begins: the slots cleared so far, for `writeCleared`. */
+  beginCleared(): readonly SlotRange[] {
+    return this.#cleared.begin();
+  }
+
+  /**
+   * Writes the zeros of cleared slots, in pieces. Order: before the dirty pages of the same write-back,
+   * since a slot may have been filled again. Holes of the file stay holes.
+   */
+  *writeCleared(ranges: readonly SlotRange[]): Generator<void> {
+    const { file, recordBytes } = this;
+    const slots = Math.max(1, Math.floor(SCAN_SLICE_BYTES / recordBytes));
+    for (const { from, to } of ranges)
+      for (let first = from; first < to; first += slots) {
+        const bytes = scratch.bytes.subarray(0, Math.min(slots, to - first) * recordBytes);
+        file.read(bytes, file.offsetOf(first));
+        for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
+          const filled = filledPart(bytes.subarray(at, at + BLOCK_BYTES));
+          if (filled === undefined) continue;
+          const { from: start, to: end } = filled;
+          file.write(zeros.subarray(0, end - start), file.offsetOf(first) + at + start);
+        }
+        yield;
+      }
+  }
+
+  /** How the write-back ended that was to write the zeros. */
+  endCleared(how: 'durable' | 'failed'): void {
+    this.#cleared.end(how);
   }
 
   dirtyPages(): Page[] {
@@ -156,6 +202,7 @@ export class SlotPages {
     const bytes = (end - first) * this.recordBytes;
     const target = scratch.bytes.subarray(0, bytes);
     this.file.read(target, this.file.offsetOf(first));
+    this.#cleared.mask(target, first, this.recordBytes);
     if (Buffer.compare(target, zeros.subarray(0, bytes)) !== 0)
       return { first, end, offset: 0, memory: scratch };
     this.#rememberHole(first, end);
@@ -188,8 +235,11 @@ export class SlotPages {
     const page = new Page(this, index, first, this.recordsPerPage * this.recordBytes);
     const end = Math.min(first + this.recordsPerPage, file.endPosition);
     const isEmpty = this.#isHole(index) || first >= file.filledTo || end <= file.filledFrom;
-    if (!isEmpty)
-      file.read(page.bytes.subarray(0, (end - first) * this.recordBytes), file.offsetOf(first));
+    if (!isEmpty) {
+      const target = page.bytes.subarray(0, (end - first) * this.recordBytes);
+      file.read(target, file.offsetOf(first));
+      this.#cleared.mask(target, first, this.recordBytes);
+    }
     this.#pages.set(index, page);
     return page;
   }
@@ -208,6 +258,13 @@ export class SlotPages {
   #firstOf(index: number): number {
     return this.file.firstPosition + index * this.recordsPerPage;
   }
+}
+
+/** From the first byte that is not zero to the last; undefined if all are. */
+function filledPart(bytes: Uint8Array): { readonly from: number; readonly to: number } | undefined {
+  if (Buffer.compare(bytes, zeros.subarray(0, bytes.length)) === 0) return undefined;
+  const isFilled = (byte: number): boolean => byte !== 0;
+  return { from: bytes.findIndex(isFilled), to: bytes.findLastIndex(isFilled) + 1 };
 }
 
 function holeOf(first: number, end: number): Piece {

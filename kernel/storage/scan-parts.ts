@@ -78,6 +78,11 @@ export class ScanParts {
     return part;
   }
 
+  /** Hands over the parts found since the last call: for who only looks at them. */
+  take(): readonly Part[] {
+    return this.#parts.splice(0);
+  }
+
   /** All rows, ascending. */
   join(): ColumnSeries {
     if (this.#parts.length === 1) {

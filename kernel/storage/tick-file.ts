@@ -4,12 +4,14 @@
  *
  * A touched interval is loaded whole and grows in memory. A write-back stores it as a new chunk at
  * the end of the file and then points the cell at it; a chunk on disk is never overwritten, so at
- * any moment the cell leads to a whole chunk, old or new.
+ * any moment the cell leads to a whole chunk, old or new. Only a deletion takes ticks away
+ * (tick-delete.ts).
  */
 
 import { ticksOf } from '../base/tick-time.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import { intervalsPerDay } from '../base/timeframe.ts';
+import type { SlotRange } from './cleared-slots.ts';
 import type { RowBlockRef } from './fixed-year.ts';
 import { Interval } from './interval.ts';
 import { SlotPages } from './pages.ts';
@@ -17,6 +19,7 @@ import type { RecordLayout } from './record-layout.ts';
 import type { Bounds, ScanCursor, ScannedYear, ScanParts, ScanRequest } from './scan-parts.ts';
 import type { StoredYear, YearWork } from './store-context.ts';
 import { CELL_BYTES, ChunkReader, readCell } from './tick-cells.ts';
+import { deleteTicks } from './tick-delete.ts';
 import { scanTicks } from './tick-scan.ts';
 import { TickWork } from './tick-work.ts';
 import type { YearFile } from './year-file.ts';
@@ -90,7 +93,7 @@ export class TickYear implements StoredYear, ScannedYear {
           if (!grid.contains(epoch)) return next;
           const position = Math.min(grid.positionOf(epoch), file.endPosition - 1);
           if (start > row && !this.intervals.has(position)) return start;
-          interval = this.#intervalAt(position);
+          interval = this.intervalAt(position);
           slotStart = grid.startOf(position);
           slotEnd = position === file.endPosition - 1 ? grid.endSeconds : grid.endOf(position);
         } else if (epoch < slotStart || epoch >= slotEnd) break;
@@ -116,7 +119,40 @@ export class TickYear implements StoredYear, ScannedYear {
     context.pending.add(this);
   }
 
-  #intervalAt(position: number): Interval {
+  /** Takes records [from, to) of an interval away. */
+  cut(interval: Interval, from: number, to: number): void {
+    this.#grow(interval, 0);
+    const before = interval.residentBytes;
+    interval.cut(from, to);
+    this.file.context.residents.resize(interval.residentBytes - before);
+  }
+
+  /** Empties intervals [from, to) without reading them. */
+  clear(range: SlotRange): void {
+    for (const interval of [...this.intervals.values()]) {
+      const { position, isHeld, count } = interval;
+      if (position < range.from || position >= range.to) continue;
+      if (isHeld) this.cut(interval, 0, count);
+      else this.#drop(interval);
+    }
+    this.cells.clear(range);
+    this.file.context.pending.add(this);
+  }
+
+  /** An interval that was loaded and not changed: kept for readers if it has ticks. */
+  release(interval: Interval): void {
+    if (interval.isHeld) return;
+    if (interval.count > 0) this.file.context.residents.touch(interval);
+    else this.#drop(interval);
+  }
+
+  #drop(interval: Interval): void {
+    this.file.context.residents.forgetClean(interval);
+    this.#forget(interval);
+  }
+
+  /** Loads an interval; whoever asks changes it, or releases it. */
+  intervalAt(position: number): Interval {
     const resident = this.intervals.get(position);
     if (resident !== undefined) return resident;
     const interval = new Interval(position, this.layout.strideBytes, (evicted) =>
@@ -173,6 +209,10 @@ export class TickYear implements StoredYear, ScannedYear {
     return { from: Math.max(from, filledFrom), to: Math.min(to, filledTo) };
   }
 
+  deleteRows(bounds: Bounds): void {
+    deleteTicks(this, bounds);
+  }
+
   scanStep(cursor: ScanCursor, request: ScanRequest, parts: ScanParts): number {
     return scanTicks(this, cursor, request, parts);
   }
@@ -203,10 +243,7 @@ export class TickYear implements StoredYear, ScannedYear {
     const page = this.cells.residentPageOf(position);
     page?.bytes.set(bytes, (position - page.first) * CELL_BYTES);
     const interval = this.intervals.get(position);
-    if (interval !== undefined && !interval.isHeld) {
-      this.file.context.residents.forgetClean(interval);
-      this.#forget(interval);
-    }
+    if (interval !== undefined && !interval.isHeld) this.#drop(interval);
   }
 
   discard(): void {

@@ -20,6 +20,7 @@ import { sortRecords, tickAt } from './tick-chunk.ts';
 import type { TickYear } from './tick-file.ts';
 
 const SECOND_NANOS = 1_000_000_000;
+const LAST_NANO = SECOND_NANOS - 1;
 
 /** Kept records of an interval: `count` of them at byte `at` of the gathered bytes. */
 interface Taken {
@@ -177,7 +178,7 @@ function fillPart(
 }
 
 /** Ticks as times, in the mode the server was started with. */
-class TickClock {
+export class TickClock {
   readonly #isExact: boolean;
   readonly #timeframeNanos: number;
   readonly #perDay: number;
@@ -191,6 +192,12 @@ class TickClock {
     this.#timeframeNanos = grid.timeframeSeconds * SECOND_NANOS;
     this.#perDay = intervalsPerDay(grid.timeframeSeconds);
     this.#stride = year.layout.strideBytes;
+  }
+
+  /** True if no tick of an interval that ends at `endSeconds` can be read as later than the bounds. */
+  endsWithin(endSeconds: number, { toSeconds, toNanos }: Bounds): boolean {
+    if (!this.#isExact) return toSeconds > endSeconds;
+    return toSeconds >= endSeconds || (toSeconds === endSeconds - 1 && toNanos >= LAST_NANO);
   }
 
   read(ticks: number, time: TickTime): void {

@@ -1,8 +1,12 @@
 /**
  * The write-back of one year of ticks: chunks behind the end of the file, then, when they are
  * durable, the cells that point at them.
+ *
+ * Cells of intervals that were cleared whole are zeroed without an image in the log: what could be
+ * replayed into such an interval twice is deleted again by the replay that follows it.
  */
 
+import type { SlotRange } from './cleared-slots.ts';
 import type { Interval } from './interval.ts';
 import type { CellImage, YearWork } from './store-context.ts';
 import { CELL_BYTES, type Cell, putCell } from './tick-cells.ts';
@@ -22,10 +26,12 @@ export class TickWork implements YearWork {
   readonly year: TickYear;
   readonly cells: readonly CellImage[];
   readonly #chunks: readonly Chunk[];
+  readonly #cleared: readonly SlotRange[];
 
   constructor(year: TickYear, dirty: readonly Interval[]) {
     this.year = year;
     const { file } = year;
+    this.#cleared = year.cells.beginCleared();
     this.#chunks = dirty.map((interval) => {
       interval.isDirty = false;
       interval.isInFlight = true;
@@ -49,7 +55,10 @@ export class TickWork implements YearWork {
     let batchBytes = 0;
     for (const chunk of this.#chunks) {
       const { stride } = chunk.interval;
-      const stored = encodeChunk(chunk.records(), stride, file.context.compressTicks);
+      const records = chunk.records();
+      // All its ticks were deleted: its cell becomes an empty one.
+      if (records.length === 0) continue;
+      const stored = encodeChunk(records, stride, file.context.compressTicks);
       chunk.cell = { offset: end + batchBytes, length: stored.length };
       batch.push(stored);
       batchBytes += stored.length;
@@ -71,6 +80,7 @@ export class TickWork implements YearWork {
   *writeSlots(): Generator<void> {
     const { file, cells } = this.year;
     const { recordsPerPage } = cells;
+    yield* cells.writeCleared(this.#cleared);
     for (let at = 0; at < this.#chunks.length; ) {
       const first = this.#chunks[at];
       if (first === undefined || file.isDestroyed) return;
@@ -97,6 +107,7 @@ export class TickWork implements YearWork {
   succeed(): void {
     const { file, cells } = this.year;
     if (file.isDestroyed) return;
+    cells.endCleared('durable');
     for (const { interval, cell } of this.#chunks) {
       const { position } = interval;
       cells.markFilled(position);
@@ -112,6 +123,7 @@ export class TickWork implements YearWork {
 
   fail(): void {
     if (this.year.file.isDestroyed) return;
+    this.year.cells.endCleared('failed');
     this.year.redirty(this.#chunks.map(({ interval }) => interval));
   }
 }

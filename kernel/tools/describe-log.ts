@@ -235,6 +235,15 @@ function partOf(entry: LogEntry): LogPart {
       return { what: `year ${entry.year} is made`, key: entry.bucket.key.path };
     case 'destroy':
       return { what: 'destroyed', key: entry.path };
+    case 'delete-rows': {
+      const { fromSeconds, toSeconds } = entry.times;
+      return {
+        what: 'rows are deleted',
+        key: entry.bucket.key.path,
+        ...spanOf([fromSeconds, toSeconds]),
+        by: entry.origin === undefined ? 'unknown' : byOf(entry.origin),
+      };
+    }
   }
 }
 

@@ -88,6 +88,7 @@ const YEAR_PATH_BYTES_MAX = KEY_BYTES_MAX + 16;
 /** An origin's name is cut to this; a character has at most 3 bytes here. */
 const NAME_CHARACTERS_MAX = 256;
 const NAME_BYTES_MAX = 3 * NAME_CHARACTERS_MAX;
+const SECOND_NANOS = 1_000_000_000;
 const ORIGIN_CODES = { client: 0, plugin: 1 } as const;
 
 /** First instant of year 1, first of year 10000. */
@@ -120,6 +121,38 @@ export function encodeDestroy(target: EntryTarget, path: string): number {
   begin(target, bytes, ENTRY_KINDS.destroy, text.length);
   target.bytes.set(text, target.offset + ENTRY_HEADER_BYTES);
   return bytes;
+}
+
+/** Which rows of a bucket are deleted: those a scan of these times shows. */
+export interface Deletion {
+  readonly bucketId: number;
+  readonly originId: number;
+  readonly times: DeletedTimes;
+}
+
+/** Both ends inclusive, within EPOCH_MIN and EPOCH_END. */
+export interface DeletedTimes {
+  readonly fromSeconds: number;
+  readonly fromNanos: number;
+  readonly toSeconds: number;
+  readonly toNanos: number;
+}
+
+/** Bytes `encodeDeleteRows` writes. */
+export const DELETE_ROWS_BYTES = 40;
+
+/** Returns the entry's bytes. */
+export function encodeDeleteRows(target: EntryTarget, deletion: Deletion): number {
+  const { view, offset } = target;
+  const { bucketId, originId, times } = deletion;
+  begin(target, DELETE_ROWS_BYTES, ENTRY_KINDS.deleteRows, 0);
+  view.setUint32(offset + 8, bucketId, true);
+  view.setUint32(offset + 12, originId, true);
+  view.setBigInt64(offset + 16, BigInt(times.fromSeconds), true);
+  view.setBigInt64(offset + 24, BigInt(times.toSeconds), true);
+  view.setUint32(offset + 32, times.fromNanos, true);
+  view.setUint32(offset + 36, times.toNanos, true);
+  return DELETE_ROWS_BYTES;
 }
 
 /** What a bucket's id means in this segment. */
@@ -219,6 +252,22 @@ export function decodeCreateYear(
   const year = view.getInt32(offset + 12, true);
   if (year < YEAR_MIN || year > YEAR_MAX) return undefined;
   return { bucketId: view.getUint32(offset + 8, true), year };
+}
+
+export function decodeDeleteRows(view: DataView, offset: number): Deletion | undefined {
+  if (view.getUint32(offset, true) !== DELETE_ROWS_BYTES) return undefined;
+  const times = {
+    fromSeconds: Number(view.getBigInt64(offset + 16, true)),
+    fromNanos: view.getUint32(offset + 32, true),
+    toSeconds: Number(view.getBigInt64(offset + 24, true)),
+    toNanos: view.getUint32(offset + 36, true),
+  };
+  const { fromSeconds, fromNanos, toSeconds, toNanos } = times;
+  if (fromSeconds < EPOCH_MIN || fromSeconds > toSeconds || toSeconds >= EPOCH_END)
+    return undefined;
+  if (fromNanos >= SECOND_NANOS || toNanos >= SECOND_NANOS) return undefined;
+  const bucketId = view.getUint32(offset + 8, true);
+  return { bucketId, originId: view.getUint32(offset + 12, true), times };
 }
 
 /** The path of a destroyed bucket. */

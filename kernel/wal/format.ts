@@ -32,6 +32,7 @@ export const ENTRY_KINDS = {
   checkpointComplete: 7,
   owed: 8,
   state: 9,
+  deleteRows: 10,
 } as const;
 
 export interface SegmentHeader {

@@ -10,10 +10,12 @@ import { decodeState, type StateChange } from '../base/state-entry.ts';
 import {
   type BucketDefinition,
   type CheckpointIntent,
+  type DeletedTimes,
   decodeBucket,
   decodeCheckpointComplete,
   decodeCheckpointIntent,
   decodeCreateYear,
+  decodeDeleteRows,
   decodeDestroy,
   decodeOrigin,
   decodeOwed,
@@ -45,7 +47,14 @@ export type LogEntry =
     }
   | { readonly kind: 'state'; readonly plugin: string; readonly change: StateChange }
   | { readonly kind: 'create-year'; readonly bucket: BucketDefinition; readonly year: number }
-  | { readonly kind: 'destroy'; readonly path: string };
+  | { readonly kind: 'destroy'; readonly path: string }
+  | {
+      readonly kind: 'delete-rows';
+      readonly bucket: BucketDefinition;
+      /** As of rows. */
+      readonly origin: Origin | undefined;
+      readonly times: DeletedTimes;
+    };
 
 /** With the size of its newest block: most have as many rows as the one before. */
 interface DefinedBucket {
@@ -160,6 +169,14 @@ function takeEntry(
       const path = decodeDestroy(block, at);
       if (path === undefined) return 'a destroyed path is not readable';
       contents.entries.push({ kind: 'destroy', path });
+      return undefined;
+    }
+    case ENTRY_KINDS.deleteRows: {
+      const deletion = decodeDeleteRows(block.view, at);
+      const bucket = buckets.get(deletion?.bucketId ?? -1)?.definition;
+      if (deletion === undefined || bucket === undefined) return 'a deletion is not readable';
+      const { originId, times } = deletion;
+      contents.entries.push({ kind: 'delete-rows', bucket, origin: origins.get(originId), times });
       return undefined;
     }
     case ENTRY_KINDS.checkpointIntent: {

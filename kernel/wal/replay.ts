@@ -30,6 +30,7 @@ import { isRefusal } from '../storage/refusal.ts';
 import {
   type BucketDefinition,
   type CellImage,
+  type DeletedTimes,
   EPOCH_END,
   EPOCH_MIN,
   type OwedBatch,
@@ -50,6 +51,9 @@ export interface ReplayBucket {
   readonly readOnlyReason: string | undefined;
   readonly years: readonly number[];
   apply(block: LogRows): void;
+  deleteRows(times: DeletedTimes): void;
+  /** First and last instant of its years. */
+  readonly span: { readonly from: number; readonly to: number } | undefined;
 }
 
 /** What replay needs of the store: storage/catalog.ts has it. */
@@ -69,13 +73,13 @@ export interface ReplayOptions {
   readonly catalog: ReplayStore;
   /** Called for each thing that is damaged or cannot be applied. */
   onReport(error: CorruptionError): void;
-  /** Called for the rows of each block that is applied. */
+  /** Called for the rows of each block that is applied, and for each range that is deleted. */
   onRows?(rows: AppliedRows): void;
   /** Called for each change of a plugin's state, in order. */
   onState?(plugin: string, change: StateChange): void;
 }
 
-/** Which times of a bucket rows were applied to: both ends inclusive, in Unix seconds. */
+/** Which times of a bucket rows were applied to, or deleted from: both ends inclusive, in Unix seconds. */
 export interface AppliedRows {
   readonly key: string;
   readonly fromSeconds: number;
@@ -197,6 +201,10 @@ class Replay {
       if (entry.kind === 'rows') this.#destroyedRows += entry.block.rowCount;
       return;
     }
+    if (entry.kind === 'delete-rows') {
+      this.#deleteRows(entry.bucket.key.path, entry.times);
+      return;
+    }
     if (entry.kind === 'create-year') {
       this.#createYear(entry.bucket, entry.year);
       return;
@@ -205,6 +213,17 @@ class Replay {
     this.#bucketOf(entry.bucket).apply(entry.block);
     this.#options.onRows?.(times);
     this.#rows += entry.block.rowCount;
+  }
+
+  /** Of a bucket that is not there all rows are deleted already. */
+  #deleteRows(path: string, times: DeletedTimes): void {
+    const bucket = this.#catalog.bucket(path);
+    const span = bucket?.span;
+    if (bucket === undefined || span === undefined) return;
+    bucket.deleteRows(times);
+    const fromSeconds = Math.max(times.fromSeconds, span.from);
+    const toSeconds = Math.min(times.toSeconds, span.to);
+    if (fromSeconds <= toSeconds) this.#options.onRows?.({ key: path, fromSeconds, toSeconds });
   }
 
   #createYear(definition: BucketDefinition, year: number): void {
@@ -249,6 +268,7 @@ function nameOf(entry: LogEntry): string {
   if (entry.kind === 'destroy') return entry.path;
   const { key } = entry.bucket;
   if (entry.kind === 'create-year') return `year ${entry.year} of ${key.path}`;
+  if (entry.kind === 'delete-rows') return `a deletion of rows of ${key.path}`;
   return lostText([rowsLost(key.path, entry.block)]) ?? key.path;
 }
 

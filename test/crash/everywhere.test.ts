@@ -17,6 +17,7 @@ import {
   contents,
   copyOf,
   counted,
+  deletion,
   destroy,
   FEED,
   type Model,
@@ -80,6 +81,10 @@ async function run(seed: number, tally: Tally, tell: (line: string) => void): Pr
           const count = 1 + Math.floor(random() * 4);
           for (let at = 0; at < count; at++)
             inFlight.push(random() < 0.5 ? bars(random) : ticks(random));
+          // Of a bucket that is there: others may be made, and not made, by what is in flight.
+          const [reduced] = pick(random, 1, [...model.buckets.keys()]);
+          if (reduced !== undefined && reduced !== FEED && random() < 0.4)
+            inFlight.splice(Math.floor(random() * count), 0, deletion(random, reduced));
         }
         if (random() < 0.5 && victim === undefined) {
           // Alone: frames and requests meet in a group in an order of their own.

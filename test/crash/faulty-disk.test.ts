@@ -27,6 +27,7 @@ import {
   contents,
   copyOf,
   counted,
+  deletion,
   destroy,
   FEED,
   type Model,
@@ -277,9 +278,14 @@ class Run {
       return [destroy(victim)];
     // Alone: frames and requests meet in a group in an order of their own.
     if (random() < 0.4) return [counted(model.cursor, 1 + Math.floor(random() * 25))];
-    return Array.from({ length: 1 + Math.floor(random() * 4) }, () =>
+    const works = Array.from({ length: 1 + Math.floor(random() * 4) }, () =>
       random() < 0.5 ? bars(random) : ticks(random),
     );
+    const filled = [...model.buckets].flatMap(([path, { size }]) => (size > 0 ? path : []));
+    const [reduced] = pick(random, 1, filled);
+    if (reduced !== undefined && reduced !== FEED && random() < 0.3)
+      works.push(deletion(random, reduced));
+    return works;
   }
 
   /** While rows wait for the disk, what was promised before is read. */

@@ -1,7 +1,7 @@
 /**
  * A bucket against the plainest model: a Map from slot to row (FIXED), or a sorted list of ticks
- * (VARIABLE). Whatever is applied, written back, forgotten and opened again in whatever order, any
- * range with any limit from either end answers as the model does.
+ * (VARIABLE). Whatever is applied, deleted, written back, forgotten and opened again in whatever order,
+ * also while a write-back is under way or after one that failed, any range with any limit from either end answers as the model does.
  */
 
 import fc from 'fast-check';
@@ -22,9 +22,21 @@ interface Row {
   readonly nanos: number;
   readonly value: number;
 }
+/** Both ends included. */
+interface Deletion {
+  readonly kind: 'delete';
+  readonly from: number;
+  readonly fromNanos: number;
+  readonly to: number;
+  readonly toNanos: number;
+}
+/** What changes a bucket. */
+type Change = { readonly kind: 'apply'; readonly rows: readonly Row[] } | Deletion;
 type Step =
-  | { readonly kind: 'apply'; readonly rows: readonly Row[] }
-  | { readonly kind: 'write-back' | 'reopen' };
+  | Change
+  | { readonly kind: 'write-back' | 'reopen' | 'abandon' }
+  /** A change while a write-back is under way. */
+  | { readonly kind: 'meanwhile'; readonly change: Change };
 
 interface World {
   readonly zone: Zone;
@@ -56,19 +68,48 @@ const row = (world: World): fc.Arbitrary<Row> =>
     value: fc.integer({ min: 1, max: 30_000 }),
   });
 
+/** From a row on, as far as some rows reach, or for ever. */
+const deletion = (world: World): fc.Arbitrary<Deletion> =>
+  fc
+    .record({
+      start: row(world),
+      seconds: fc.constantFrom(0, 29, 3_600, 100_000, 40_000_000),
+      toNanos: fc.constantFrom(0, 500_000_000, 999_999_999),
+      isOnTheHour: fc.boolean(),
+    })
+    .map(({ start: { epoch, nanos }, seconds, toNanos, isOnTheHour }) => {
+      const from = isOnTheHour ? epoch - (epoch % 3_600) : epoch;
+      const fromNanos = isOnTheHour ? 0 : nanos;
+      const isEmpty = seconds === 0 && toNanos < fromNanos;
+      const to = from + seconds;
+      return { kind: 'delete', from, fromNanos, to, toNanos: isEmpty ? fromNanos : toNanos };
+    });
+
+const change = (world: World): fc.Arbitrary<Change> =>
+  fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant('apply' as const),
+        rows: fc.array(row(world), { minLength: 1, maxLength: 20 }),
+      }),
+    },
+    { weight: 1, arbitrary: deletion(world) },
+  );
+
 const steps = (world: World): fc.Arbitrary<Step[]> =>
   fc.array(
     fc.oneof(
+      { weight: 4, arbitrary: change(world) },
       {
-        weight: 4,
+        weight: 1,
         arbitrary: fc.record({
-          kind: fc.constant('apply' as const),
-          rows: fc.array(row(world), { minLength: 1, maxLength: 20 }),
+          kind: fc.constantFrom('write-back' as const, 'reopen' as const, 'abandon' as const),
         }),
       },
       {
         weight: 1,
-        arbitrary: fc.record({ kind: fc.constantFrom('write-back' as const, 'reopen' as const) }),
+        arbitrary: fc.record({ kind: fc.constant('meanwhile' as const), change: change(world) }),
       },
     ),
     { maxLength: 10 },
@@ -106,7 +147,7 @@ const scenario = fc.constantFrom(...worlds).chain((world) =>
 async function run(
   recordType: 'fixed' | 'variable',
   { world, steps: todo, questions }: { world: World; steps: Step[]; questions: Question[] },
-  expected: (applied: readonly Row[], asked: Question, world: World) => number[][],
+  expected: (changes: readonly Change[], asked: Question, world: World) => number[][],
 ): Promise<void> {
   const schema: BucketSchema = {
     recordType,
@@ -119,22 +160,41 @@ async function run(
   const scratch = temporaryRoot();
   try {
     let store = openStore(scratch.root, { zone: world.zone });
-    const applied: Row[] = [];
+    const changes: Change[] = [];
+    const make = (made: Change): void => {
+      changes.push(made);
+      if (made.kind === 'delete') {
+        const { from, fromNanos, to, toNanos } = made;
+        const times = { fromSeconds: from, fromNanos, toSeconds: to, toNanos };
+        store.catalog.bucket(key.path)?.deleteRows(times);
+        return;
+      }
+      const rows = made.rows.map(({ epoch, nanos, value }) => [epoch, value, value / 4, nanos]);
+      store.catalog.declare(key, schema).apply(blockOfRows(schema, rows));
+    };
     for (const step of todo) {
-      if (step.kind === 'apply') {
-        const rows = step.rows.map(({ epoch, nanos, value }) => [epoch, value, value / 4, nanos]);
-        store.catalog.declare(key, schema).apply(blockOfRows(schema, rows));
-        applied.push(...step.rows);
+      if (step.kind === 'apply' || step.kind === 'delete') {
+        make(step);
         continue;
       }
-      await store.catalog.beginWriteBack().run();
+      const writeBack = store.catalog.beginWriteBack();
+      if (step.kind === 'abandon') {
+        writeBack.abandon();
+        continue;
+      }
+      if (step.kind === 'meanwhile') {
+        make(step.change);
+        await writeBack.run();
+        continue;
+      }
+      await writeBack.run();
       expect(store.catalog.dirtyBytes).toBe(0);
       if (step.kind === 'write-back') continue;
       store.catalog.close();
       store = openStore(scratch.root, { zone: world.zone });
     }
     const bucket = store.catalog.bucket(key.path);
-    expect(bucket === undefined).toBe(applied.length === 0);
+    expect(bucket === undefined).toBe(!changes.some(({ kind }) => kind === 'apply'));
     for (const asked of questions) {
       const { from, to, limit, fromEnd } = asked;
       const found = await bucket?.scan({
@@ -144,12 +204,19 @@ async function run(
         ...(limit === undefined ? {} : { limit }),
       });
       const rows = found === undefined ? [] : rowsOf(found);
-      expect(rows).toEqual(limited(expected(applied, asked, world), asked));
+      expect(rows).toEqual(limited(expected(changes, asked, world), asked));
+      const counted = await bucket?.count({
+        fromSeconds: from ?? Number.NEGATIVE_INFINITY,
+        toSeconds: to ?? Number.POSITIVE_INFINITY,
+      });
+      const all = expected(changes, { ...asked, limit: undefined }, world);
+      if (counted !== undefined)
+        expect(counted).toEqual({ rows: all.length, first: all[0]?.[0], last: all.at(-1)?.[0] });
     }
     if (bucket !== undefined) {
       const everything = { from: undefined, to: undefined, limit: 1, fromEnd: true };
       expect(rowsOf(bucket.lastRow())).toEqual(
-        limited(expected(applied, everything, world), everything),
+        limited(expected(changes, everything, world), everything),
       );
     }
     expect(store.damage).toEqual([]);
@@ -173,11 +240,19 @@ function slotStart({ zone, timeframe }: World, epoch: number): number {
 test('FIXED: the last row of a slot stays; the lower bound is floored to its slot', async () => {
   await fc.assert(
     fc.asyncProperty(scenario, (given) =>
-      run('fixed', given, (applied, { from, to }, world) => {
+      run('fixed', given, (changes, { from, to }, world) => {
         const model = new Map<number, number[]>();
-        for (const { epoch, value } of applied) {
-          const start = slotStart(world, epoch);
-          model.set(start, [start, value, value / 4]);
+        for (const made of changes) {
+          if (made.kind === 'apply')
+            for (const { epoch, value } of made.rows) {
+              const start = slotStart(world, epoch);
+              model.set(start, [start, value, value / 4]);
+            }
+          else {
+            const low = slotStart(world, made.from);
+            for (const start of [...model.keys()])
+              if (start >= low && start <= made.to) model.delete(start);
+          }
         }
         const low = from === undefined ? Number.NEGATIVE_INFINITY : slotStart(world, from);
         return [...model.values()]
@@ -192,18 +267,27 @@ test('FIXED: the last row of a slot stays; the lower bound is floored to its slo
 test('VARIABLE: every tick stays, in order of time, then of arrival; bounds are exact', async () => {
   await fc.assert(
     fc.asyncProperty(scenario, (given) =>
-      run('variable', given, (applied, { from, to }, world) => {
+      run('variable', given, (changes, { from, to }, world) => {
         const { timeframeSeconds } = parseTimeBucketKey(`X/${world.timeframe}/Y`);
         const low = from ?? Number.NEGATIVE_INFINITY;
         const high = to ?? Number.POSITIVE_INFINITY;
-        return applied
-          .map(({ epoch, nanos, value }) => {
-            const start = slotStart(world, epoch);
-            const ticks = ticksOf((epoch - start) * SECOND + nanos, 86_400 / timeframeSeconds);
-            const read = nanosOf(ticks, timeframeSeconds * SECOND);
-            const seconds = start + Math.floor(read / SECOND);
-            return { start, ticks, tick: [seconds, value, value / 4, read % SECOND] };
-          })
+        const tickOf = ({ epoch, nanos, value }: Row) => {
+          const start = slotStart(world, epoch);
+          const ticks = ticksOf((epoch - start) * SECOND + nanos, 86_400 / timeframeSeconds);
+          const read = nanosOf(ticks, timeframeSeconds * SECOND);
+          const seconds = start + Math.floor(read / SECOND);
+          return { start, ticks, tick: [seconds, value, value / 4, read % SECOND] };
+        };
+        let kept: ReturnType<typeof tickOf>[] = [];
+        for (const made of changes)
+          if (made.kind === 'apply') kept.push(...made.rows.map(tickOf));
+          else
+            kept = kept.filter(({ tick: [seconds = 0, , , nanos = 0] }) => {
+              const isBefore = seconds - made.from || nanos - made.fromNanos;
+              const isAfter = seconds - made.to || nanos - made.toNanos;
+              return isBefore < 0 || isAfter > 0;
+            });
+        return kept
           .filter(({ tick: [seconds = 0, , , nanos = 0] }) => {
             return seconds >= low && (seconds < high || (seconds === high && nanos === 0));
           })

@@ -79,6 +79,8 @@ function contentsOf(log: LogContents): string[] {
       if (found.kind === 'state') return `state ${found.plugin} ${JSON.stringify(found.change)}`;
       const { path } = found.bucket.key;
       if (found.kind === 'create-year') return `create ${path} ${found.year}`;
+      if (found.kind === 'delete-rows')
+        return `delete ${path} ${found.origin?.name} ${JSON.stringify(found.times)}`;
       const { bytes, view, offset } = found.block;
       const end = offset + view.getUint32(offset, true);
       return `rows ${path} ${found.origin?.name} ${Buffer.from(bytes.subarray(offset, end)).toString('hex')}`;

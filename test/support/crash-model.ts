@@ -84,6 +84,31 @@ export function ticks(random: () => number): Work {
   };
 }
 
+/** Some of the times around the end of the year, in whole seconds, of one bucket. */
+export function deletion(random: () => number, path: string): Work {
+  const step = path.includes('1D') ? 86_400 : path.includes('1H') ? 3_600 : 60;
+  const isTick = path.includes('TICK');
+  const from = YEARS_END + Math.floor((random() - 0.5) * 30) * (isTick ? 1 : step);
+  const to = from + Math.floor(random() * random() * 40 * step);
+  return {
+    what: `delete ${path} ${from} to ${to}`,
+    send: ({ ingest }) =>
+      ingest.deleteRows([path], {
+        fromSeconds: from,
+        fromNanos: 0,
+        toSeconds: to,
+        toNanos: 999_999_999,
+      }),
+    apply({ buckets }) {
+      const rows = rowsIn(buckets, path);
+      for (const name of [...rows.keys()]) {
+        const epoch = Number(name.split(' ')[0]);
+        if (epoch >= from && epoch <= to) rows.delete(name);
+      }
+    },
+  };
+}
+
 export function destroy(path: string): Work {
   return {
     what: `destroy ${path}`,

@@ -2,7 +2,6 @@ import { expect, test } from 'vitest';
 import { FLOAT64, INT64 } from '../../../../kernel/base/element-type.ts';
 import { encodeRowBlock, rowBlockBytes } from '../../../../kernel/base/row-block.ts';
 import type { BucketSchema } from '../../../../kernel/base/schema.ts';
-import { touchedRanges } from '../../../../kernel/ingest/touched.ts';
 import { TransactionGroup } from '../../../../kernel/ingest/transaction-group.ts';
 
 const SCHEMA: BucketSchema = { recordType: 'fixed', columns: [{ name: 'Close', type: FLOAT64 }] };
@@ -45,7 +44,6 @@ test('what is refused leaves the group, and the rest is as if it had come alone'
     expect(told).toEqual([...order].filter((name) => /[a-z]/.test(name)));
     for (const of of ['end', 'entryCount', 'rowCount', 'buckets', 'origins'] as const)
       expect(group[of], `${of} of ${order}`).toEqual(alone[of]);
-    expect([...touchedRanges(group)]).toEqual([...touchedRanges(alone)]);
     expect(group.bytes.subarray(0, group.end)).toEqual(alone.bytes.subarray(0, alone.end));
     // They have been told: the end of the group is none of theirs any more.
     told.length = 0;

@@ -54,6 +54,8 @@ describe('our log', () => {
     await write(server, 0, 3);
     await server.checkpointer.run();
     await write(server, 3, 2);
+    const times = { fromSeconds: T0, fromNanos: 0, toSeconds: T0 + 60, toNanos: 0 };
+    await server.ingest.deleteRows([KEY], times);
     const { writer } = server.plugin('feed');
     await writer.write(
       'F/1Min/BAR',
@@ -87,11 +89,18 @@ describe('our log', () => {
         by: 'a client',
       },
     ]);
+    expect(parts.find(({ what }) => what === 'rows are deleted')).toEqual({
+      what: 'rows are deleted',
+      key: KEY,
+      fromSeconds: T0,
+      toSeconds: T0 + 60,
+      by: 'a client',
+    });
     const said = parts.map(({ what }) => what).join('\n');
     expect(said).toMatch(/bucket \d+ is fixed: V/);
     expect(said).toMatch(/checkpoint up to \d+ is complete/);
     expect(said).toContain('plugin feed remembers next');
-    expect(ofType(items, 'end')[0]).toMatchObject({ waitingGroups: 2, tornBytes: 0, rows: 6 });
+    expect(ofType(items, 'end')[0]).toMatchObject({ waitingGroups: 3, tornBytes: 0, rows: 6 });
     expect(ofType(items, 'damage')).toEqual([]);
   });
 
@@ -106,7 +115,7 @@ describe('our log', () => {
     const file = filesystem.open(path, 'read-write');
     file.write(Uint8Array.of(0xff), last.offset + last.bytes - 1);
     const [torn] = ofType(itemsOf(path, filesystem), 'end');
-    expect(torn).toMatchObject({ offset: last.offset, tornBytes: last.bytes, waitingGroups: 1 });
+    expect(torn).toMatchObject({ offset: last.offset, tornBytes: last.bytes, waitingGroups: 2 });
     expect(torn?.why).toContain('a crash cut off');
     file.write(Uint8Array.of(0xff), middle.offset + 48);
     const damaged = itemsOf(path, filesystem);

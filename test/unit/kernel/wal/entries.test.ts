@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { PLUGIN_NAME_BYTES_MAX, TOUCHED_RANGES_MAX } from '../../../../kernel/base/limits.ts';
-import { decodeOwed, encodeOwed, type OwedBatch } from '../../../../kernel/wal/entries.ts';
+import {
+  DELETE_ROWS_BYTES,
+  decodeDeleteRows,
+  decodeOwed,
+  encodeDeleteRows,
+  encodeOwed,
+  type OwedBatch,
+} from '../../../../kernel/wal/entries.ts';
 
 const BATCH: OwedBatch = {
   trigger: 'on disk',
@@ -64,5 +71,39 @@ describe('what a trigger is owed', () => {
     const bytes = encodeOwed(7n, BATCH);
     spoil(new DataView(bytes.buffer));
     expect(decode(bytes)).toBeUndefined();
+  });
+});
+
+describe('a deletion of rows', () => {
+  const deletion = {
+    bucketId: 3,
+    originId: 2,
+    times: { fromSeconds: -60, fromNanos: 5, toSeconds: 253_402_300_799, toNanos: 999_999_999 },
+  };
+  const encoded = (): DataView => {
+    const bytes = new Uint8Array(DELETE_ROWS_BYTES);
+    const view = new DataView(bytes.buffer);
+    expect(encodeDeleteRows({ bytes, view, offset: 0 }, deletion)).toBe(DELETE_ROWS_BYTES);
+    return view;
+  };
+
+  test('comes back as it was, and its bytes are those FORMAT.md draws', () => {
+    const view = encoded();
+    expect(decodeDeleteRows(view, 0)).toEqual(deletion);
+    expect(Buffer.from(view.buffer).toString('hex')).toBe(
+      '280000000a0000000300000002000000c4ffffffffffffff7f41f4ff3a00000005000000ffc99a3b',
+    );
+  });
+
+  test.each<[string, (view: DataView) => void]>([
+    ['another length', (view) => view.setUint32(0, 48, true)],
+    ['an end before its beginning', (view) => view.setBigInt64(24, -61n, true)],
+    ['a time before all years', (view) => view.setBigInt64(16, -62_135_596_801n, true)],
+    ['a time after all years', (view) => view.setBigInt64(24, 253_402_300_800n, true)],
+    ['more nanoseconds than a second has', (view) => view.setUint32(32, 1e9, true)],
+  ])('with %s it is not readable', (_name, damage) => {
+    const view = encoded();
+    damage(view);
+    expect(decodeDeleteRows(view, 0)).toBeUndefined();
   });
 });
