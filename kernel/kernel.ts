@@ -23,6 +23,7 @@ import { AdminApi } from './frontend/admin-api.ts';
 import { DataService, type Readiness } from './frontend/data-service.ts';
 import { HttpServer } from './frontend/http.ts';
 import { Metrics } from './frontend/metrics.ts';
+import { RowDeletion } from './frontend/row-deletion.ts';
 import { Rpc } from './frontend/rpc.ts';
 import { Checkpointer } from './ingest/checkpointer.ts';
 import { Committer } from './ingest/committer.ts';
@@ -380,9 +381,11 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
     log.info('launching rpc data server...');
     const onInternalError = (error: unknown): void =>
       log.error({ error }, 'a request failed for a reason that is not the client’s');
+    const deletion = new RowDeletion({ catalog, ingestion: ingest, log });
     const service = new DataService({
       catalog,
       ingestion: ingest,
+      deletion,
       readiness,
       zone,
       version: VERSION,
@@ -403,6 +406,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
         admin: new AdminApi({
           operations,
           letters: new LetterOperator({ letters, ingest, origins, supervisor, log: journal.log }),
+          deletion,
           backups: new Backups({ root, timezone: zone.name, checkpointer, log }),
           token: config.adminToken,
           mask: (text) => log.masked(text),

@@ -58,6 +58,8 @@ export const ERROR_TEXTS = {
   MKTS_RECORD_TOO_LONG: 'a record of a 24-hour bucket holds at most {max} bytes, have {bytes}',
   MKTS_DATASET_INVALID: 'dataset is malformed: {reason}',
   MKTS_DURABILITY: 'durability "{given}" is not known: it is one of {known}',
+  MKTS_DELETE_RANGE: 'which rows are to be deleted is not clear: {reason}',
+  MKTS_DELETE_NO_BUCKET: 'no bucket matches {key}: nothing to delete rows from',
   MKTS_EPOCH_RANGE: 'Epoch {epoch} of row {row} is outside the years 1 to 9999',
   MKTS_BUCKET_EXISTS:
     'creation of new catalog entry failed: Can not overwrite file: File is already in directory',

@@ -6,6 +6,7 @@
  */
 
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { parseTimeText } from '../base/time-text.ts';
 import { VERSION } from '../package-root.ts';
 import { addAuthoringCommands } from './authoring-commands.ts';
 import { addBackupCommands } from './backup-commands.ts';
@@ -50,6 +51,10 @@ interface QueryFlags {
   readonly from?: number;
   readonly to?: number;
   readonly json?: boolean;
+}
+
+interface DeleteFlags extends Pick<QueryFlags, 'url' | 'from' | 'to' | 'json'> {
+  readonly yes?: boolean;
 }
 
 function commandLine(done: (exitCode: number) => void): Command {
@@ -116,6 +121,24 @@ function commandLine(done: (exitCode: number) => void): Command {
       );
     });
 
+  program
+    .command('delete')
+    .description('delete rows of a running server; without --yes only say which they are')
+    .argument('<key>', "such as AAPL/1Min/OHLCV, or a pattern: '*/1Min/OHLCV'")
+    .option('-u, --url <url>', 'the server', DEFAULT_URL)
+    .option('--from <time>', 'YYYY-MM-DD, ISO 8601 or Unix seconds; UTC', parseTime)
+    .option('--to <time>', 'the last moment, inclusive', parseTime)
+    .option('--yes', 'delete them')
+    .option('--json', 'one JSON text (default: where stdout is no terminal)')
+    .action(async (key: string, given: DeleteFlags, self: Command) => {
+      const { runDelete } = await import('./delete.ts');
+      const { url, from, to, yes = false } = given;
+      if (from === undefined && to === undefined)
+        self.error('error: say --from, --to, or both: the rows of which times?');
+      const json = given.json ?? !process.stdout.isTTY;
+      done(await runDelete({ key, url, fromSeconds: from, toSeconds: to, isSure: yes, json }));
+    });
+
   addBackupCommands(program, done);
 
   const plugin = program.command('plugin').description('work with plugins');
@@ -133,13 +156,10 @@ function parseCount(text: string): number {
   return Number(text);
 }
 
-/** Unix seconds. A time without an offset is UTC, as everywhere in the database. */
+/** Unix seconds, rounded down. */
 function parseTime(text: string): number {
-  if (/^-?\d{1,12}$/.test(text)) return Number(text);
-  const hasOffset = /(Z|[+-]\d\d:?\d\d)$/i.test(text);
-  const isDate = /^\d{4}-\d\d-\d\d$/.test(text);
-  const milliseconds = Date.parse(hasOffset || isDate ? text : `${text.replace(' ', 'T')}Z`);
-  if (Number.isNaN(milliseconds))
+  const time = parseTimeText(text);
+  if (time === undefined)
     throw new InvalidArgumentError('expected YYYY-MM-DD, an ISO 8601 time, or Unix seconds.');
-  return Math.floor(milliseconds / 1000);
+  return time.seconds;
 }

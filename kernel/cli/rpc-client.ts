@@ -68,15 +68,52 @@ export async function queryServer(url: string, options: QueryOptions): Promise<A
   const request = {
     destination,
     ...(limit === undefined ? {} : { limit_record_count: limit }),
-    // As bigint: past 2^32 a number would be packed as a float, which is no time.
-    ...(fromSeconds === undefined ? {} : { epoch_start: BigInt(fromSeconds) }),
-    ...(toSeconds === undefined ? {} : { epoch_end: BigInt(toSeconds) }),
+    ...timesOf(fromSeconds, toSeconds),
     ...(oldest === true ? { limit_from_start: true } : {}),
   };
   const result = (await callServer(url, 'Query', { requests: [request] })) as {
     responses: readonly { result: WireDataset }[];
   };
   return result.responses.flatMap(({ result: dataset }) => bucketsOf(dataset));
+}
+
+export interface DeleteOptions {
+  /** A key or a pattern of keys. */
+  readonly key: string;
+  /** As of a query: both ends included. */
+  readonly fromSeconds?: number | undefined;
+  readonly toSeconds?: number | undefined;
+  readonly isDryRun: boolean;
+}
+
+/** Rows of one bucket that are deleted, or would be; times are those of the first and the last. */
+export interface DeletedBucket {
+  readonly key: string;
+  readonly rows: number;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Deletes the rows of a range, or says which they are. */
+export async function deleteRows(
+  url: string,
+  { key, fromSeconds, toSeconds, isDryRun }: DeleteOptions,
+): Promise<readonly DeletedBucket[]> {
+  const request = { key, ...timesOf(fromSeconds, toSeconds), dry_run: isDryRun };
+  const { responses } = (await callServer(url, 'Delete', { requests: [request] })) as {
+    responses: readonly { deleted: readonly DeletedBucket[]; error: string }[];
+  };
+  const error = responses.find((response) => response.error !== '')?.error;
+  if (error !== undefined) throw new Error(error);
+  return responses.flatMap(({ deleted }) => deleted);
+}
+
+/** As bigint: past 2^32 a number would be packed as a float, which is no time. */
+function timesOf(from: number | undefined, to: number | undefined): Record<string, bigint> {
+  return {
+    ...(from === undefined ? {} : { epoch_start: BigInt(from) }),
+    ...(to === undefined ? {} : { epoch_end: BigInt(to) }),
+  };
 }
 
 function bucketsOf({ names, types, data, startindex, lengths }: WireDataset): AnsweredBucket[] {

@@ -1,5 +1,5 @@
 /**
- * The admin API: plugins as an operator sees and handles them, over HTTP. Main thread. What it does
+ * The admin API: plugins and data as an operator sees and handles them, over HTTP. Main thread. What it does
  * is in plugin-operations.ts, who may ask in admin-guard.ts.
  *
  *   GET  /api/v1/plugins                      all, an object each
@@ -15,6 +15,8 @@
  *   POST …/dead-letters/replay                writes rows of ?id= (more than one), or of ?all=1: all but
  *                                             those their plugin sends again (MKTS_STATE_REFUSED)
  *   POST /api/v1/reload                       reads mkts.yml again
+ *   DELETE /api/v1/rows                       ?key= (or a pattern) &from= &to=: rows of [from, to);
+ *                                             &dry_run=1 says which they are
  *   GET  /api/v1/backup                       a tar of the data directory, at one sequence
  *
  * Arguments are in the URL and bodies are not read. Answers are JSON, errors `{ code, message }`.
@@ -35,16 +37,20 @@ import {
 } from '../base/limits.ts';
 import { suggestion } from '../base/nearest-word.ts';
 import { LINE_LEVELS, type LineLevel, PLUGIN_ACTIONS } from '../base/plugin-report.ts';
+import { type Instant, parseTimeText } from '../base/time-text.ts';
+import type { Bounds } from '../storage/bucket.ts';
 import { adminRefusal } from './admin-guard.ts';
 import type { BackupOperations } from './backup-operations.ts';
 import type { LetterOperations } from './letter-operations.ts';
 import type { PluginOperations } from './plugin-operations.ts';
+import type { RowDeletion } from './row-deletion.ts';
 
 export const ADMIN_PREFIX = '/api/v1/';
 
 export interface AdminOptions {
   readonly operations: PluginOperations;
   readonly letters: LetterOperations;
+  readonly deletion: Pick<RowDeletion, 'run'>;
   readonly backups: BackupOperations;
   /** Undefined: this machine only, and without one. */
   readonly token: string | undefined;
@@ -72,11 +78,15 @@ const STATUS: { readonly [code in ErrorCode]?: number } = {
   MKTS_ADMIN_UNKNOWN: 404,
   MKTS_SHADOW_NONE: 404,
   MKTS_ADMIN_ARGUMENT: 400,
+  MKTS_DELETE_RANGE: 400,
+  MKTS_TRIGGER_PATTERN: 400,
+  MKTS_DELETE_NO_BUCKET: 404,
   MKTS_OVERLOADED: 503,
   MKTS_SHUTTING_DOWN: 503,
 };
 /** What was asked for makes no sense as things are: the message says why. */
 const CONFLICT = 409;
+const LAST_NANO = 999_999_999;
 
 export class AdminApi {
   readonly #options: AdminOptions;
@@ -120,6 +130,7 @@ export class AdminApi {
       ],
       ['DELETE plugins/{name}/dead-letters', (_call, plugin) => letters.clear(plugin)],
       ['POST reload', () => operations.reloadConfig()],
+      ['DELETE rows', (call) => this.#deleteRows(call)],
       ['GET backup', (call) => this.#backup(call)],
       ...PLUGIN_ACTIONS.map((action): [string, Handler] => [
         `POST plugins/{name}/${action}`,
@@ -244,6 +255,21 @@ export class AdminApi {
     }
   }
 
+  /** As a query has it, `from` is taken down to the start of its bar; `to` is not included. */
+  async #deleteRows({ query, signal }: Call): Promise<unknown> {
+    const key = query.get('key');
+    if (key === null) throw argument('key', 'name a bucket, or a pattern of keys');
+    const isDryRun = isTrue(query.get('dry_run'));
+    const from = timeOf('from', query.get('from'));
+    const to = timeOf('to', query.get('to'));
+    const times = {
+      ...(from === undefined ? {} : { fromSeconds: from.seconds, fromNanos: from.nanos }),
+      ...(to === undefined ? {} : lastBefore(to)),
+    };
+    const deleted = await this.#options.deletion.run({ key, times, isDryRun }, signal);
+    return { dry_run: isDryRun, deleted };
+  }
+
   async #backup({ response, signal }: Call): Promise<void> {
     for await (const piece of this.#options.backups.stream()) {
       if (signal.aborted) return;
@@ -325,6 +351,21 @@ function levelOf(given: string | null): LineLevel | undefined {
       `expected one of ${LINE_LEVELS.join(', ')}, got ${given}${suggestion(given, LINE_LEVELS)}`,
     );
   return level;
+}
+
+function timeOf(name: string, given: string | null): Instant | undefined {
+  if (given === null || given === '') return undefined;
+  const time = parseTimeText(given);
+  if (time === undefined)
+    throw argument(name, `expected YYYY-MM-DD, an ISO 8601 time or Unix seconds, got ${given}`);
+  return time;
+}
+
+/** The last moment before a time, as an inclusive end. */
+function lastBefore({ seconds, nanos }: Instant): Pick<Bounds, 'toSeconds' | 'toNanos'> {
+  return nanos > 0
+    ? { toSeconds: seconds, toNanos: nanos - 1 }
+    : { toSeconds: seconds - 1, toNanos: LAST_NANO };
 }
 
 function countOf(name: string, given: string | null, otherwise: number): number {

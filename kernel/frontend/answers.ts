@@ -9,6 +9,7 @@ import type { Bucket } from '../storage/bucket.ts';
 import type { AnswerBody, AnswerWriter } from './answer-writer.ts';
 import type { Field } from './fields.ts';
 import { writeDataset } from './numpy.ts';
+import type { DeletedRows } from './row-deletion.ts';
 import { wireErrorOf } from './wire-error.ts';
 
 const RESPONSES: Field = { snake: 'responses', go: 'Responses' };
@@ -16,6 +17,11 @@ const RESULT: Field = { snake: 'result', go: 'Result' };
 const VERSION: Field = { snake: 'version', go: 'Version' };
 const TIMEZONE: Field = { snake: 'timezone', go: 'Timezone' };
 const ERROR: Field = { snake: 'error', go: 'Error' };
+const DELETED: Field = { snake: 'deleted', go: 'Deleted' };
+const KEY: Field = { snake: 'key', go: 'Key' };
+const ROWS: Field = { snake: 'rows', go: 'Rows' };
+const FIRST: Field = { snake: 'first', go: 'First' };
+const LAST: Field = { snake: 'last', go: 'Last' };
 
 const SECOND_NANOS = 1_000_000_000;
 
@@ -75,6 +81,46 @@ export function statusAnswer(texts: readonly string[] | undefined, version: stri
   };
 }
 
+/** What one request of a Delete call came to. */
+export interface DeletionOutcome {
+  readonly deleted: readonly DeletedRows[];
+  /** '' for success. */
+  readonly error: string;
+}
+
+/** Delete: the buckets that have lost rows, or would, and how many. */
+export function deletedAnswer(outcomes: readonly DeletionOutcome[], version: string): AnswerBody {
+  return (writer) => {
+    writer.beginMap(1);
+    writer.key(RESPONSES);
+    writer.beginList(outcomes.length);
+    for (const { deleted, error } of outcomes) {
+      writer.beginMap(3);
+      writer.key(DELETED);
+      writer.beginList(deleted.length);
+      for (const each of deleted) writeDeleted(writer, each);
+      writer.endList();
+      writeStatusFields(writer, error, version);
+      writer.endMap();
+    }
+    writer.endList();
+    writer.endMap();
+  };
+}
+
+function writeDeleted(writer: AnswerWriter, { key, rows, first, last }: DeletedRows): void {
+  writer.beginMap(4);
+  writer.key(KEY);
+  writer.text(key);
+  writer.key(ROWS);
+  writer.integer(rows);
+  writer.key(FIRST);
+  writer.integer(first);
+  writer.key(LAST);
+  writer.integer(last);
+  writer.endMap();
+}
+
 /** A key that was asked for, and its bucket if there is one. */
 export interface KeyInfo {
   readonly key: string;
@@ -124,9 +170,13 @@ function writeInfo(writer: AnswerWriter, { key, bucket }: KeyInfo, version: stri
 
 function writeStatus(writer: AnswerWriter, text: string, version: string): void {
   writer.beginMap(2);
+  writeStatusFields(writer, text, version);
+  writer.endMap();
+}
+
+function writeStatusFields(writer: AnswerWriter, text: string, version: string): void {
   writer.key(ERROR);
   writer.text(text);
   writer.key(VERSION);
   writer.text(version);
-  writer.endMap();
 }

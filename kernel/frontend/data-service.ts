@@ -1,9 +1,10 @@
 /**
  * The methods of DataService (spec api.md 2.6 to 2.11, 4): ListSymbols, Query, Write, Create, GetInfo,
- * Destroy. Main thread; knows nothing of encodings or HTTP.
+ * Destroy; and Delete, which the reference does not have. Main thread; knows nothing of encodings or
+ * HTTP.
  *
- * Query fails as a whole with the first query that fails. Write, Create, GetInfo and Destroy answer
- * each request by itself: one bad request never undoes a good one beside it.
+ * Query fails as a whole with the first query that fails. Write, Create, GetInfo, Destroy and Delete
+ * answer each request by itself: one bad request never undoes a good one beside it.
  */
 
 import { DURABILITIES, type Durability } from '../base/durability.ts';
@@ -17,23 +18,33 @@ import {
   type TimeBucketKey,
 } from '../base/time-bucket-key.ts';
 import type { Zone } from '../base/zone.ts';
-import { planQuery } from '../query/plan.ts';
+import { planQuery, timesOf } from '../query/plan.ts';
 import { type QueryResult, scanPlan } from '../query/scan.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import type { AnswerBody } from './answer-writer.ts';
-import { infoAnswer, namesAnswer, queryAnswer, statusAnswer } from './answers.ts';
+import {
+  type DeletionOutcome,
+  deletedAnswer,
+  infoAnswer,
+  namesAnswer,
+  queryAnswer,
+  statusAnswer,
+} from './answers.ts';
 import type { Fields } from './fields.ts';
 import { batchesOf, type DatasetBatch } from './numpy.ts';
 import {
   type CreateCall,
+  type DeleteCall,
   type QueryCall,
   readCreateCalls,
+  readDeleteCalls,
   readKeyCalls,
   readListFormat,
   readQueryCalls,
   readWriteCalls,
   type WriteCall,
 } from './requests.ts';
+import type { RowDeletion } from './row-deletion.ts';
 import { type WireError, wireErrorOf } from './wire-error.ts';
 
 /** What the service needs of those who write. Rows of one call go into the log in its order. */
@@ -58,6 +69,7 @@ export interface Readiness {
 export interface DataServiceOptions {
   readonly catalog: Pick<Catalog, 'bucket' | 'buckets' | 'symbols'>;
   readonly ingestion: Ingestion;
+  readonly deletion: Pick<RowDeletion, 'run'>;
   readonly readiness: Readiness;
   readonly zone: Zone;
   /** Hash of the build: `version` in answers. */
@@ -106,6 +118,10 @@ export class DataService {
       case 'Destroy': {
         const keys = readKeyCalls(fields());
         return () => this.#answerEach(keys, (key) => this.#destroy(key));
+      }
+      case 'Delete': {
+        const calls = readDeleteCalls(fields());
+        return (signal) => this.#delete(calls, signal);
       }
       default:
         return undefined;
@@ -211,6 +227,23 @@ export class DataService {
         buckets: doomed.length,
       });
     for (const path of doomed) await ingestion.destroy(path);
+  }
+
+  async #delete(calls: readonly DeleteCall[], signal: AbortSignal): Promise<AnswerBody> {
+    const { deletion, version } = this.#options;
+    const outcomes: DeletionOutcome[] = [];
+    for (const [at, call] of calls.entries()) {
+      const { key, isDryRun, epochStart, epochEnd } = call;
+      // Without either it is for the deletion to refuse.
+      const times = epochStart === undefined && epochEnd === undefined ? {} : timesOf(call);
+      try {
+        const deleted = await deletion.run({ key, times, isDryRun }, signal);
+        outcomes.push({ deleted, error: '' });
+      } catch (error) {
+        outcomes.push({ deleted: [], error: this.#failure('Delete', at, error).text });
+      }
+    }
+    return deletedAnswer(outcomes, version);
   }
 
   async #answerEach<Call>(

@@ -26,6 +26,8 @@ const FROM_START: Field = { snake: 'limit_from_start', go: 'LimitFromStart' };
 const COLUMNS: Field = { snake: 'columns', go: 'Columns' };
 const FUNCTIONS: Field = { snake: 'functions', go: 'Functions' };
 
+const DRY_RUN: Field = { snake: 'dry_run', go: 'DryRun' };
+
 const DATASET: Field = { snake: 'dataset', go: 'Data' };
 const IS_VARIABLE: Field = { snake: 'is_variable_length', go: 'IsVariableLength' };
 const DURABILITY: Field = { snake: 'durability', go: 'Durability' };
@@ -37,6 +39,17 @@ const ROW_TYPE: Field = { snake: 'row_type', go: 'RowType' };
 export interface QueryCall extends QueryRequest {
   readonly isSql: boolean;
   readonly functions: readonly string[];
+}
+
+type RequestedTimes = Pick<
+  QueryRequest,
+  'epochStart' | 'epochStartNanos' | 'epochEnd' | 'epochEndNanos'
+>;
+
+/** One request of a Delete call. */
+export interface DeleteCall extends RequestedTimes {
+  readonly key: string;
+  readonly isDryRun: boolean;
 }
 
 /** One request of a Write call. */
@@ -62,16 +75,30 @@ export function readQueryCalls(fields: Fields): readonly QueryCall[] {
       isSql: request.flag(IS_SQL) === true,
       destination: request.text(DESTINATION),
       keyCategory: request.text(KEY_CATEGORY),
-      epochStart: request.integer(EPOCH_START),
-      epochStartNanos: request.integer(EPOCH_START_NANOS),
-      epochEnd: request.integer(EPOCH_END),
-      epochEndNanos: request.integer(EPOCH_END_NANOS),
+      ...readTimes(request),
       limit: request.integer(LIMIT),
       limitFromStart: request.flag(FROM_START),
       columns: request.texts(COLUMNS),
       functions: request.texts(FUNCTIONS) ?? [],
     };
   });
+}
+
+export function readDeleteCalls(fields: Fields): readonly DeleteCall[] {
+  return fields.children(REQUESTS).map((request) => ({
+    key: request.text(KEY),
+    ...readTimes(request),
+    isDryRun: request.flag(DRY_RUN) === true,
+  }));
+}
+
+function readTimes(request: Fields): RequestedTimes {
+  return {
+    epochStart: request.integer(EPOCH_START),
+    epochStartNanos: request.integer(EPOCH_START_NANOS),
+    epochEnd: request.integer(EPOCH_END),
+    epochEndNanos: request.integer(EPOCH_END_NANOS),
+  };
 }
 
 export function readWriteCalls(fields: Fields): readonly WriteCall[] {

@@ -221,8 +221,9 @@ function limitOf(limit: Integer | undefined): number | undefined {
   return Number(limit);
 }
 
-function timesOf(
-  request: QueryRequest,
+/** The times of a request, as a scan takes them. */
+export function timesOf(
+  request: Pick<QueryRequest, 'epochStart' | 'epochStartNanos' | 'epochEnd' | 'epochEndNanos'>,
 ): Pick<ScanRange, 'fromSeconds' | 'fromNanos' | 'toSeconds' | 'toNanos'> {
   const { epochStart, epochStartNanos, epochEnd, epochEndNanos } = request;
   // Rows before 1970 show up for an explicit negative start only.

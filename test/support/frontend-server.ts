@@ -14,6 +14,7 @@ import { UTC, type Zone } from '../../kernel/base/zone.ts';
 import { DataService, type Ingestion, type Readiness } from '../../kernel/frontend/data-service.ts';
 import { HttpServer } from '../../kernel/frontend/http.ts';
 import { Metrics } from '../../kernel/frontend/metrics.ts';
+import { RowDeletion } from '../../kernel/frontend/row-deletion.ts';
 import { Rpc } from '../../kernel/frontend/rpc.ts';
 import type { Catalog } from '../../kernel/storage/catalog.ts';
 import { blockOf, openStore, temporaryRoot } from './store.ts';
@@ -56,9 +57,19 @@ export async function startFrontend(options: FrontendOptions = {}): Promise<Fron
   const metrics = new Metrics({ process: false });
   const readiness: Readiness = { queryable: true };
   const plain = applyAtOnce(catalog);
+  const deletion = new RowDeletion({
+    catalog,
+    ingestion: {
+      async deleteRows(keys, times) {
+        for (const key of keys) catalog.bucket(key)?.deleteRows(times);
+      },
+    },
+    log: { info: () => undefined },
+  });
   const service = new DataService({
     catalog,
     ingestion: options.ingestion?.(plain) ?? plain,
+    deletion,
     readiness,
     zone,
     version: gitHash,
