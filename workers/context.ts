@@ -7,6 +7,8 @@
  */
 
 import { elementTypeOfCode } from '../kernel/base/element-type.ts';
+import { PLUGIN_LAST_ROWS_MAX } from '../kernel/base/limits.ts';
+import { RequestGate } from '../kernel/base/request-gate.ts';
 import type { Context, QueriedRows, QueryOptions } from '../plugins/sdk.ts';
 import type { BrokerClient } from './broker-client.ts';
 import type { KeptState } from './kept-state.ts';
@@ -36,6 +38,8 @@ export interface ContextParts {
 
 export function createContext(parts: ContextParts): Context<unknown> {
   const { kernel, writer, state, network, log, metrics, signal } = parts;
+  // What waits is in the plugin's memory, which is bounded.
+  const lastRows = new RequestGate(parts.plugin, PLUGIN_LAST_ROWS_MAX, Number.POSITIVE_INFINITY);
   return facade<Context<unknown>>({
     name: parts.plugin,
     config: parts.config,
@@ -63,7 +67,8 @@ export function createContext(parts: ContextParts): Context<unknown> {
     deadLetter: (reason, payload) => parts.letters.letter(reason, payload),
     flush: () => writer.flush(),
     query: async (options) => rowsOf(revive(await kernel.query(plainQuery(options)))),
-    lastRow: async (key) => lastRowOf(revive(await kernel.lastRow(String(key)))),
+    lastRow: (key) =>
+      lastRows.run(async () => lastRowOf(revive(await kernel.lastRow(String(key))))),
     fetch: (url, options) => network.fetch(url, options),
     socket: (url) => network.socket(url),
   });

@@ -217,6 +217,11 @@ export const FETCH_REDIRECTS_MAX = 5;
 
 /** Queries and HTTP requests of a plugin under way, unless its entry says otherwise; the next wait. */
 export const PLUGIN_REQUESTS_MAX = 64;
+/**
+ * Newest rows a plugin has asked for and not got. The main thread takes all messages that wait in one
+ * turn of its event loop: more of these would keep everybody else waiting.
+ */
+export const PLUGIN_LAST_ROWS_MAX = 32;
 /** Megabytes kept for a plugin besides its rows: state, dead letters, recordings. */
 export const PLUGIN_DISK_MB = 64;
 /** A new generation that fails within this time gives way to the one before. */

@@ -33,6 +33,7 @@ import {
   SERIES_FORESEEN_MAX,
   SERIES_PER_PLUGIN_MAX,
 } from '../base/limits.ts';
+import { RequestGate } from '../base/request-gate.ts';
 import { type BucketSchema, checkSchema, fromPlainSchema, toPlainSchema } from '../base/schema.ts';
 import { parseTimeBucketKey, type TimeBucketKey } from '../base/time-bucket-key.ts';
 import type { Denial } from './denials.ts';
@@ -44,7 +45,6 @@ import {
   parsePlainQuery,
 } from './kernel-arguments.ts';
 import type { Log, PluginEntry } from './plugin-entry.ts';
-import { RequestGate } from './request-gate.ts';
 import { type WriteGrants, writeGrants } from './write-grants.ts';
 
 /** The bucket behind a series number of a ring. */
@@ -200,7 +200,7 @@ export function createKernelApi(options: KernelApiOptions): KernelApi {
       answerOf(() =>
         requests.run(async () => plainSeries(await kernel.query(parsePlainQuery(query)))),
       ),
-    // Answered at once, from what is in memory: it never waits for a turn.
+    // Answered at once, from what is in memory: it needs no turn.
     lastRow: (key) =>
       answerOf(async () => {
         if (typeof key !== 'string') throw invalid('key is not a text');

@@ -2,9 +2,9 @@
 
 import { expect, test } from 'vitest';
 import { CPU_OVER_MS, PLUGIN_REQUESTS_WAITING_MAX } from '../../../../kernel/base/limits.ts';
+import { RequestGate } from '../../../../kernel/base/request-gate.ts';
 import { CpuWatch } from '../../../../kernel/supervisor/cpu-watch.ts';
 import { MemoryBudget } from '../../../../kernel/supervisor/memory-budget.ts';
-import { RequestGate } from '../../../../kernel/supervisor/request-gate.ts';
 
 test('memory: a bound counts once it was passed a few times in a row, or by far', () => {
   const budget = new MemoryBudget({ totalMb: 100, heapMb: 50, externalMb: undefined });

@@ -3,18 +3,20 @@
  * are refused. Pure.
  */
 
-import { PluginError } from '../base/errors.ts';
-import { PLUGIN_REQUESTS_WAITING_MAX } from '../base/limits.ts';
+import { PluginError } from './errors.ts';
+import { PLUGIN_REQUESTS_WAITING_MAX } from './limits.ts';
 
 export class RequestGate {
   readonly #plugin: string;
   readonly #max: number;
+  readonly #waitingMax: number;
   readonly #waiting: (() => void)[] = [];
   #underWay = 0;
 
-  constructor(plugin: string, max: number) {
+  constructor(plugin: string, max: number, waitingMax: number = PLUGIN_REQUESTS_WAITING_MAX) {
     this.#plugin = plugin;
     this.#max = max;
+    this.#waitingMax = waitingMax;
   }
 
   get underWay(): number {
@@ -27,12 +29,12 @@ export class RequestGate {
   /** Runs the task when it is its turn. Rejects with MKTS_BUDGET if too many wait. */
   async run<T>(task: () => Promise<T>): Promise<T> {
     if (this.#underWay >= this.#max) {
-      if (this.#waiting.length >= PLUGIN_REQUESTS_WAITING_MAX)
+      if (this.#waiting.length >= this.#waitingMax)
         throw new PluginError('MKTS_BUDGET', {
           plugin: this.#plugin,
           budget: 'requests waiting',
           used: this.#waiting.length,
-          limit: PLUGIN_REQUESTS_WAITING_MAX,
+          limit: this.#waitingMax,
         });
       // Whoever ends hands its place over: `#underWay` stays as it is.
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
