@@ -17,6 +17,7 @@ const config: ViteUserConfig = defineConfig({
     env: { MKTS_VERIFY: '1' },
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    globalSetup: './test/support/compile-cache.ts',
     projects: [
       {
         extends: true,
