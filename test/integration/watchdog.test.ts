@@ -1,19 +1,18 @@
 /**
  * `mkts start` as a user starts it, two processes: the kernel dies and is back, with all that was
- * acknowledged; who killed it is in quarantine; and whoever stops the server, in whatever way, gets
- * one stop in good order.
+ * acknowledged; who killed it is in quarantine; and one that dies again and again is given up. How
+ * both are stopped is in watchdog-stop.test.ts.
  */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { queryServer } from '../../kernel/cli/rpc-client.ts';
 import { writeRows } from '../support/rpc-write.ts';
-import { ServerProcess } from '../support/server-process.ts';
-import { temporaryDirectory } from '../support/temporary-directory.ts';
+import type { ServerProcess } from '../support/server-process.ts';
+import { kernelPid, startWatched, type WatchedServer } from '../support/watched-server.ts';
 
 const FEEDER = join(import.meta.dirname, '../crash/counting-feeder.ts');
 const ABORTING = join(import.meta.dirname, '../faults/aborting-plugin.ts');
@@ -28,44 +27,6 @@ const KILLS = 3;
 const DEADLINE_MS = 30_000;
 const HEALTHY = { module: FEEDER, name: 'healthy', config: { key: FED, variable: false } };
 
-interface Scene {
-  readonly server: ServerProcess;
-  readonly root: string;
-  readonly url: string;
-}
-
-async function start(settings: Record<string, unknown> = {}): Promise<Scene> {
-  const directory = temporaryDirectory();
-  const root = join(directory, 'data');
-  const port = await freePort();
-  const server = await ServerProcess.start(
-    directory,
-    { root_directory: root, listen_host: '127.0.0.1', listen_port: port, ...settings },
-    { watchdog: true, group: true },
-  );
-  onTestFinished(() => server.kill());
-  return { server, root, url: `http://127.0.0.1:${port}` };
-}
-
-/** A kernel that is started again listens where clients expect it. */
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => probe.once('listening', resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  if (typeof address !== 'object' || address === null) throw new Error('it listened');
-  return address.port;
-}
-
-/** Of the kernel, which holds the directory; undefined while nobody does. */
-function kernelPid(root: string): number | undefined {
-  try {
-    return (JSON.parse(readFileSync(join(root, 'mkts.lock'), 'utf8')) as { pid: number }).pid;
-  } catch {
-    return undefined;
-  }
-}
-
 async function isReady(url: string): Promise<boolean> {
   return fetch(`${url}/heartbeat`).then(
     async (response) => {
@@ -77,7 +38,11 @@ async function isReady(url: string): Promise<boolean> {
 }
 
 /** Waits until another kernel than `before` answers; milliseconds since `sinceMs`. */
-async function back({ root, url }: Scene, before: number, sinceMs: number): Promise<number> {
+async function back(
+  { root, url }: WatchedServer,
+  before: number,
+  sinceMs: number,
+): Promise<number> {
   while (kernelPid(root) === before || !(await isReady(url))) {
     if (performance.now() - sinceMs > DEADLINE_MS) throw new Error('the kernel is not back');
     await retry();
@@ -97,7 +62,7 @@ function retry(): Promise<void> {
   return sleep(10);
 }
 
-async function killKernel(scene: Scene): Promise<number> {
+async function killKernel(scene: WatchedServer): Promise<number> {
   const pid = kernelPid(scene.root) ?? 0;
   const killedMs = performance.now();
   process.kill(pid, 'SIGKILL');
@@ -128,7 +93,7 @@ test('a plugin whose heap aborts the process is found out, and the rest is back 
   timeout: 60_000,
 }, async ({ annotate }) => {
   const culprit = { module: ABORTING, name: 'culprit', config: { key: MARK } };
-  const scene = await start({ bgworkers: [HEALTHY, culprit] });
+  const scene = await startWatched({ bgworkers: [HEALTHY, culprit] });
   const { server, url, root } = scene;
   const before = kernelPid(root) ?? 0;
   await server.line(({ msg }) => msg === 'blows up');
@@ -167,7 +132,7 @@ test('a plugin whose heap aborts the process is found out, and the rest is back 
 test(`killed ${KILLS} times while clients write, it is back within ${BACK_MS_MAX} ms with all that was acknowledged`, async ({
   annotate,
 }) => {
-  const scene = await start({ bgworkers: [HEALTHY], checkpoint_interval: '1h' });
+  const scene = await startWatched({ bgworkers: [HEALTHY], checkpoint_interval: '1h' });
   const { server, url, root } = scene;
   let acknowledged = 0;
   let isOver = false;
@@ -230,7 +195,7 @@ test(`killed ${KILLS} times while clients write, it is back within ${BACK_MS_MAX
 }, 120_000);
 
 test('one that dies again and again is given up, with one line and its exit code', async () => {
-  const scene = await start();
+  const scene = await startWatched();
   const { server } = scene;
   for (let death = 1; death < 5; death++) await killKernel(scene);
   process.kill(kernelPid(scene.root) ?? 0, 'SIGKILL');
@@ -239,48 +204,3 @@ test('one that dies again and again is given up, with one line and its exit code
     /^Error: the kernel process died 5 times within 60 s .* ended by SIGKILL \(MKTS_KERNEL_LOOP\)\n$/,
   );
 }, 60_000);
-
-test('Ctrl-C, which reaches both processes, is one stop in good order', async () => {
-  const { server, root } = await start({ bgworkers: [HEALTHY] });
-  await server.line(({ msg }) => msg === 'committed');
-  process.kill(-server.pid, 'SIGINT');
-  expect(await server.ended()).toBe(0);
-  const messages = server.lines.map(({ msg }) => msg);
-  expect(messages).toContain("initiating graceful shutdown due to 'interrupt' request");
-  expect(messages.at(-1)).toBe('exiting...');
-  expect(messages.filter((msg) => msg.startsWith('second signal'))).toEqual([]);
-  expect(readdirSync(root).filter((name) => /\.wal$|lock$/.test(name))).toEqual([]);
-  expect(server.stderr).toBe('');
-});
-
-test('a second Ctrl-C does not wait', async () => {
-  const { server } = await start({ stop_grace_period: 3600 });
-  process.kill(-server.pid, 'SIGINT');
-  await server.line(({ msg }) => msg.startsWith('waiting a grace period'));
-  process.kill(-server.pid, 'SIGINT');
-  expect(await server.ended()).toBe(130);
-  expect(server.lines.at(-1)?.msg).toContain("second signal ('interrupt')");
-});
-
-test('whoever stops the kernel itself stops the server', async () => {
-  const { server, root } = await start();
-  process.kill(kernelPid(root) ?? 0, 'SIGTERM');
-  expect(await server.ended()).toBe(0);
-  expect(server.lines.at(-1)?.msg).toBe('exiting...');
-});
-
-test('a report asked of the watchdog is the kernel’s', async () => {
-  const { server } = await start();
-  process.kill(server.pid, 'SIGUSR1');
-  await server.line(({ report }) => report !== undefined);
-  expect(await server.stop()).toBe(0);
-});
-
-test('a kernel whose watchdog is killed stops in good order', async () => {
-  const { server, root } = await start({ bgworkers: [HEALTHY] });
-  await server.line(({ msg }) => msg === 'committed');
-  // Its output ends with the last process that has it.
-  await server.kill();
-  expect(server.lines.at(-1)?.msg).toBe('exiting...');
-  expect(readdirSync(root).filter((name) => /\.wal$|lock$/.test(name))).toEqual([]);
-});
