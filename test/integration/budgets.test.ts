@@ -1,32 +1,29 @@
-/** What a plugin may use, on real workers, and on a whole server: throttled first, ended where not. */
+/**
+ * What a plugin may use in a time, on real workers, and on a whole server: throttled, not ended. A
+ * neighbour that takes the processor would spoil it; what is counted is in budget-counts.test.ts.
+ */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, expect, onTestFinished, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, onTestFinished, type TestContext, test } from 'vitest';
 import { queryServer } from '../../kernel/cli/rpc-client.ts';
 import type { SupervisorOptions } from '../../kernel/supervisor/supervisor.ts';
 import { bgworker, type HarnessPlugin, PluginHarness } from '../support/plugin-harness.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { startTestServer, type TestServer } from '../support/test-server.ts';
 
-const hosts: PluginHarness[] = [];
-
+/** A server with one plugin, `greedy`; it ends with the test. */
 async function hosted(
-  plugins: readonly (Omit<HarnessPlugin, 'name'> & { readonly name?: string })[],
+  plugin: Omit<HarnessPlugin, 'name'>,
+  { onTestFinished }: Pick<TestContext, 'onTestFinished'>,
   options: Partial<SupervisorOptions> = {},
 ): Promise<PluginHarness> {
-  const host = new PluginHarness(
-    plugins.map((plugin) => ({ name: 'greedy', ...plugin })),
-    options,
-  );
-  hosts.push(host);
+  const host = new PluginHarness([{ name: 'greedy', ...plugin }], options);
+  onTestFinished(() => host.stop());
   await host.start();
   return host;
 }
-
-afterEach(async () => {
-  await Promise.all(hosts.splice(0).map((host) => host.stop()));
-});
 
 const IDLE = 'await new Promise((resolve) => ctx.signal.addEventListener("abort", resolve));';
 /** Wants all of a core, in turns of some milliseconds. */
@@ -36,11 +33,14 @@ const BURN = `while (!ctx.signal.aborted) {
     await new Promise((resolve) => setImmediate(resolve));
   }`;
 
-test.each(['worker', 'process'] as const)(
+// At the same time: each takes a tenth of a core, which a busy machine has to give, and the rest of
+// its ten seconds is waiting.
+test.concurrent.for(['worker', 'process'] as const)(
   'CPU (%s): a plugin past its share is slowed down, not taken for stuck, degraded if it goes on, and stops at once',
-  async (isolation) => {
+  async (isolation, context) => {
     const host = await hosted(
-      [{ code: bgworker(BURN), entry: { isolation, budget: { cpuPercent: 20 } } }],
+      { code: bgworker(BURN), entry: { isolation, budget: { cpuPercent: 10 } } },
+      context,
       { limits: { heartbeatTimeoutMs: 2_500 } },
     );
     const status = () => host.supervisor.plugins()[0];
@@ -49,12 +49,15 @@ test.each(['worker', 'process'] as const)(
     const [beganMs, cpuMs] = [performance.now(), status()?.cpuMs ?? 0];
     const slept = status()?.throttledMs ?? 0;
     // On a busy machine it may be late with its heartbeat before.
-    await host.until(() => status()?.reason === 'it wants more CPU than its budget');
+    const ends = () => host.causesOf('greedy');
+    await host.until(
+      () => status()?.reason === 'it wants more CPU than its budget' || ends().length > 0,
+    );
+    expect(ends()).toEqual([]);
     expect((status()?.throttledMs ?? 0) - slept).toBeGreaterThan(1_000);
     const percent = (100 * ((status()?.cpuMs ?? 0) - cpuMs)) / (performance.now() - beganMs);
     expect(percent).toBeGreaterThan(1);
-    expect(percent).toBeLessThan(30);
-    expect(host.causesOf('greedy')).toEqual([]);
+    expect(percent).toBeLessThan(20);
 
     const stoppingMs = performance.now();
     await host.stop();
@@ -64,8 +67,8 @@ test.each(['worker', 'process'] as const)(
   },
 );
 
-test('CPU: what rests between its turns is never slowed down', async () => {
-  const host = await hosted([
+test('CPU: what rests between its turns is never slowed down', async (context) => {
+  const host = await hosted(
     {
       code: bgworker(`for (let at = 0; at < 20; at++) {
         const end = performance.now() + 4;
@@ -75,83 +78,11 @@ test('CPU: what rests between its turns is never slowed down', async () => {
       ctx.log.info('rested'); ${IDLE}`),
       entry: { budget: { cpuPercent: 50 } },
     },
-  ]);
+    context,
+  );
   await host.until(() => host.saidBy('greedy').includes('rested'));
   await host.until(() => (host.supervisor.plugins()[0]?.cpuMs ?? 0) > 60);
   expect(host.supervisor.plugins()[0]?.throttledMs).toBe(0);
-});
-
-test.each([
-  ['external', 'externalMb', 'worker', 'new Uint8Array(1024 * 1024).fill(1)'],
-  ['heap', 'heapMb', 'worker', 'Array.from({ length: 20_000 }, (_, at) => ({ at }))'],
-  ['external', 'externalMb', 'process', 'new Uint8Array(1024 * 1024).fill(1)'],
-  ['heap', 'heapMb', 'process', 'Array.from({ length: 20_000 }, (_, at) => ({ at }))'],
-] as const)(
-  'memory: past its bound of %s memory alone (%s, in a %s) a plugin is ended',
-  async (part, bound, isolation, piece) => {
-    const host = await hosted([
-      {
-        code: bgworker(`const kept = [];
-        while (!ctx.signal.aborted) { kept.push(${piece}); await ctx.clock.sleep(2); }`),
-        entry: { isolation, budget: { memoryMb: 512, [bound]: 48 } },
-      },
-    ]);
-    await host.entered('greedy', 'backoff');
-    expect(host.causesOf('greedy')[0]).toBe('MKTS_PLUGIN_MEMORY');
-    const { state } = host.states.find(({ state: { kind } }) => kind === 'backoff') ?? {};
-    expect(state).toMatchObject({ cause: { fields: { limitMb: 48, part } } });
-  },
-);
-
-test('log lines: past the rate they are dropped and counted', async () => {
-  const host = await hosted([
-    {
-      code: bgworker(`for (let at = 0; at < 100; at++) ctx.log.info('line ' + at); ${IDLE}`),
-      entry: { budget: { logLinesPerSecond: 7 } },
-    },
-  ]);
-  await host.until(() => host.lines.some(({ fields }) => fields.dropped === 93));
-  expect(host.saidBy('greedy').filter((line) => line.startsWith('line '))).toHaveLength(7);
-});
-
-test('requests: so many queries are under way, the next wait, and all are answered', async () => {
-  let underWay = 0;
-  let most = 0;
-  const answers: (() => void)[] = [];
-  const rows = { rowCount: 0, columns: [] };
-  const host = await hosted(
-    [
-      {
-        code: bgworker(`
-          const asked = Array.from({ length: 20 }, () => ctx.query({ key: 'A/1Min/OHLCV' }));
-          await ctx.lastRow('A/1Min/OHLCV');
-          ctx.log.info('last row');
-          ctx.log.info('answered ' + (await Promise.all(asked)).length); ${IDLE}`),
-        entry: { budget: { requestsMax: 3 } },
-      },
-    ],
-    {
-      kernel: () => ({
-        openBucket: (_key, schema) => ({ schema }),
-        schemaOf: () => undefined,
-        query: async () => {
-          most = Math.max(most, ++underWay);
-          await new Promise<void>((resolve) => answers.push(resolve));
-          underWay--;
-          return rows;
-        },
-        lastRow: () => rows,
-        metric: () => undefined,
-      }),
-    },
-  );
-  // The newest row is in memory: it waits for no query.
-  await host.until(() => host.saidBy('greedy').includes('last row'));
-  await host.until(() => {
-    answers.shift()?.();
-    return host.saidBy('greedy').includes('answered 20');
-  });
-  expect(most).toBe(3);
 });
 
 // ---- on a whole server ------------------------------------------------------------------------
@@ -183,13 +114,13 @@ async function metric(url: string, family: string, ...labels: readonly string[])
   return Number(line?.split(' ').at(-1) ?? Number.NaN);
 }
 
-/** Asks until the answer will do, or the time is over. */
+/** Asks until the answer will do, or the time is over. Asked without a pause, a server does nothing else. */
 async function eventually<T>(ask: () => Promise<T>, will: (answer: T) => boolean): Promise<T> {
-  const deadlineMs = performance.now() + 10_000;
+  const deadlineMs = performance.now() + 30_000;
   for (;;) {
     const answer = await ask();
     if (will(answer) || performance.now() > deadlineMs) return answer;
-    await new Promise((resolve) => setImmediate(resolve));
+    await sleep(20);
   }
 }
 
