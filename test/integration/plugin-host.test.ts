@@ -66,13 +66,14 @@ describe.each(['worker', 'process'] as const)('isolation: %s', (isolation) => {
             name: 'eager',
             code: bgworker(`
           let rows = 0;
-          for (const untilMs = ctx.clock.now() + 1500; ctx.clock.now() < untilMs; rows++)
+          for (const untilMs = ctx.clock.now() + 3500; ctx.clock.now() < untilMs; rows++)
             await ctx.write('E/1Sec/OHLCV', { Epoch: [1600000000 + rows % 9], Close: [rows] });
           ctx.log.info('wrote', { rows });
         `),
           },
         ],
-        { limits: { sampleMs: 50, heartbeatTimeoutMs: 500 } },
+        // On a busy machine it may be late with its heartbeat by a second.
+        { limits: { sampleMs: 50, heartbeatTimeoutMs: 2_500 } },
       );
       await host.entered('eager', 'stopped');
       expect(host.causesOf('eager')).toEqual([]);
