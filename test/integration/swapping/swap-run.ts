@@ -30,7 +30,9 @@ import {
   STEADY_TEXT,
 } from './versions.ts';
 
-const QUIET_MS = 5_000;
+/** Before the swaps, for comparison: 50 ms for each, at most 5 s. */
+const QUIET_MS_MAX = 5_000;
+const QUIET_MS_PER_SWAP = 50;
 const PROBATION_MS = 200;
 const DEADLINE_MS = 20_000;
 const RECENT_LINES = 12;
@@ -107,7 +109,8 @@ async function run(home: string, swaps: number): Promise<SwapReport> {
 
   const quietGaps: number[] = [];
   const quietFrom = Date.now() / 1000;
-  for (let at = 0; at < QUIET_MS / 200; at++) {
+  const quietMs = Math.min(QUIET_MS_MAX, QUIET_MS_PER_SWAP * swaps);
+  for (let at = 0; at < quietMs / 200; at++) {
     gaps.longest();
     await pause(200);
     quietGaps.push(gaps.longest());
