@@ -1,4 +1,5 @@
 import { defineConfig, type ViteUserConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.ts';
 
 /** What these show is spoilt by a neighbour that takes the processor: they run one after the other. */
 const ALONE: readonly string[] = [
@@ -18,6 +19,7 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     globalSetup: './test/support/compile-cache.ts',
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         extends: true,

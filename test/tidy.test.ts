@@ -12,6 +12,7 @@ import { expect, test } from 'vitest';
 import { loadConfig } from '../config/load.ts';
 import { moduleName } from '../config/plugin-entries.ts';
 import { ERROR_TEXTS } from '../kernel/base/errors.ts';
+import { LONG } from './support/longest-first.ts';
 import {
   PROJECT,
   packageOf,
@@ -322,4 +323,9 @@ test.each(PLUGINS)('the sample of plugin %s loads, and its settings are valid', 
     expect(kind).toBe(definition.kind);
     expect(definition.config.safeParse(config)).toMatchObject({ success: true });
   }
+});
+
+test('every test file that is known to take long is there', () => {
+  const paths = tests.map(({ path }) => path);
+  expect(LONG.filter((name) => !paths.includes(`test/${name}.test.ts`))).toEqual([]);
 });
