@@ -18,6 +18,8 @@ const config: ViteUserConfig = defineConfig({
     env: { MKTS_VERIFY: '1' },
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // Of `expect.poll`: a second, as it would be, is nothing where other work has the processors.
+    expect: { poll: { timeout: 20_000 } },
     globalSetup: './test/support/compile-cache.ts',
     sequence: { sequencer: LongestFirst },
     projects: [

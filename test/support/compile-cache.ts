@@ -31,5 +31,7 @@ export function setup(): void {
 }
 
 export function teardown(): void {
-  if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+  // The last server may still be writing into it.
+  if (directory !== undefined)
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 }
