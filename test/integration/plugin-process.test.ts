@@ -132,7 +132,8 @@ describe('what it wrote before its end is there', () => {
     ],
     ['spins', 'for (;;) {}', 'MKTS_PLUGIN_STUCK'],
   ])('it %s', async (_what, end, code) => {
-    const host = await run(`${WRITES} ${end}`, { limits: { heartbeatTimeoutMs: 500 } });
+    // Long enough that one that exits or throws is not taken for stuck before, on a busy machine.
+    const host = await run(`${WRITES} ${end}`, { limits: { heartbeatTimeoutMs: 2_500 } });
     const departure = await host.host.gone;
     expect(codeOf(departure)).toBe(code);
     await host.until(() => host.epochs.length === 20_000);
@@ -183,7 +184,9 @@ describe.runIf(process.platform === 'linux')('its memory is its own', () => {
 
   test.each(LEAKS)('%s', async (_what, leak) => {
     const memorySoftMb = 128;
-    const host = await start(`await ctx.clock.sleep(10); ${leak}`, { limits: { memorySoftMb } });
+    // Its silence must not end it before its memory does, however little of a core it gets.
+    const limits = { memorySoftMb, heartbeatTimeoutMs: 30_000 };
+    const host = await start(`await ctx.clock.sleep(10); ${leak}`, { limits });
     const pid = pidOf(host);
     let peakMb = 0;
     const watching = setInterval(() => {
