@@ -28,9 +28,13 @@ import {
 import { type LostRows, lostRows, lostText } from './lost-rows.ts';
 import {
   decodeRecord,
+  EntryCursor,
+  type GroupPlace,
+  type GroupVisitor,
   type LogEntry,
   newDefinitions,
   type RecordContents,
+  type RowsWanted,
   type SegmentDefinitions,
 } from './record-entries.ts';
 import {
@@ -46,11 +50,7 @@ import {
 } from './segment-walk.ts';
 import { listSegments, type SegmentFile } from './segments.ts';
 
-export interface LogGroup {
-  readonly sequence: bigint;
-  /** Segment file and where the record begins. */
-  readonly path: string;
-  readonly offset: number;
+export interface LogGroup extends GroupPlace {
   readonly entries: readonly LogEntry[];
 }
 
@@ -75,6 +75,11 @@ export interface LogContents {
    * of a group lie in memory that a later group may use: they are valid until the next is asked for.
    */
   readonly groups: Iterable<LogGroup>;
+  /**
+   * As `groups`, of those past a sequence, without lists of their entries, and in the memory the first
+   * pass has used: not to be called by its own visitor.
+   */
+  visitGroups(after: bigint, visitor: GroupVisitor): void;
   readonly groupCount: number;
   /** Path of each bucket the log destroys → sequence of the last group that does. */
   readonly destroyed: ReadonlyMap<string, bigint>;
@@ -192,6 +197,7 @@ export function readSegments(
   const interrupted = interruptedCells(state);
   return {
     groups: { [Symbol.iterator]: () => iterateGroups(indexed, filesystem) },
+    visitGroups: (after, visitor) => visitGroups(indexed, filesystem, state.memory, after, visitor),
     records: { [Symbol.iterator]: () => iterateRecords(indexed, filesystem) },
     groupCount: state.groupCount,
     destroyed: state.destroyed,
@@ -343,14 +349,7 @@ function* iterateRecords(
     const block = readAligned(file.path, filesystem, memory);
     const definitions = newDefinitions();
     for (const place of records) {
-      if (!isRecordIntact(block, place.offset, place.header))
-        throw new CorruptionError('MKTS_WAL_CORRUPT', {
-          path: file.path,
-          offset: place.offset,
-          reason: 'it changed while it was read',
-        });
-      // What is not readable was reported by the first pass.
-      const contents = decodeRecord(block, place, definitions, 'listed', () => undefined);
+      const contents = readAgain(block, place, definitions, 'listed', file.path);
       const { offset, header } = place;
       const { sequence, synced, bodyBytes } = header;
       const bytes = RECORD_HEADER_BYTES + bodyBytes;
@@ -358,6 +357,47 @@ function* iterateRecords(
       yield { sequence, path: file.path, offset, entries, bytes, synced, contents };
     }
   }
+}
+
+function visitGroups(
+  indexed: readonly IndexedSegment[],
+  filesystem: Filesystem,
+  memory: SegmentMemory,
+  after: bigint,
+  visitor: GroupVisitor,
+): void {
+  for (const { file, records } of indexed) {
+    const newest = records.at(-1)?.header.sequence ?? 0n;
+    if (newest <= after) continue;
+    const block = readAligned(file.path, filesystem, memory);
+    const definitions = newDefinitions();
+    const cursor = new EntryCursor(block, visitor);
+    for (const place of records) {
+      const { offset, header } = place;
+      cursor.begin({ sequence: header.sequence, path: file.path, offset });
+      // Records before that define what later ones use.
+      const rowsWanted = header.sequence > after ? cursor : 'counted';
+      readAgain(block, place, definitions, rowsWanted, file.path);
+    }
+  }
+}
+
+/** A record the first pass found intact. */
+function readAgain(
+  block: AlignedBlock,
+  place: RecordPlace,
+  definitions: SegmentDefinitions,
+  rowsWanted: RowsWanted,
+  path: string,
+): RecordContents {
+  if (!isRecordIntact(block, place.offset, place.header))
+    throw new CorruptionError('MKTS_WAL_CORRUPT', {
+      path,
+      offset: place.offset,
+      reason: 'it changed while it was read',
+    });
+  // What is not readable was reported by the first pass.
+  return decodeRecord(block, place, definitions, rowsWanted, () => undefined);
 }
 
 /**

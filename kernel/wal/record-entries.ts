@@ -57,7 +57,7 @@ export type LogEntry =
     };
 
 /** With the size of its newest block: most have as many rows as the one before. */
-interface DefinedBucket {
+export interface DefinedBucket {
   readonly definition: BucketDefinition;
   readonly columnCount: number;
   rowCount: number;
@@ -71,7 +71,7 @@ export interface SegmentDefinitions {
 }
 
 export interface RecordContents {
-  /** Without rows if they are only to be counted. */
+  /** Without rows if they are only to be counted; empty if a visitor was shown all. */
   readonly entries: LogEntry[];
   rowBlocks: number;
   readonly intents: CheckpointIntent[];
@@ -87,8 +87,64 @@ export function newDefinitions(): SegmentDefinitions {
   return { buckets: new Map(), origins: new Map() };
 }
 
-/** `counted`: row blocks are checked as well, and not made into entries. */
-export type RowsWanted = 'listed' | 'counted';
+/**
+ * What becomes of row blocks: `listed`, they are made into entries; `counted`, they are checked all the
+ * same; a cursor hands them, and all other entries, to its visitor in their order.
+ */
+export type RowsWanted = 'listed' | 'counted' | EntryCursor;
+
+/** Everything but rows. */
+export type OtherEntry = Exclude<LogEntry, { readonly kind: 'rows' }>;
+
+/** A group by its sequence, and where it begins. */
+export interface GroupPlace {
+  readonly sequence: bigint;
+  readonly path: string;
+  readonly offset: number;
+}
+
+/** Takes what groups hold one by one, in order: objects for each row block would be most of the work. */
+export interface GroupVisitor {
+  /** What follows is of this group. */
+  onGroup(group: GroupPlace): void;
+  /** `rows` is the same object each time: what it says is valid until this returns. */
+  onRows(bucket: BucketDefinition, rows: LogRows): void;
+  onEntry(entry: OtherEntry): void;
+}
+
+/** Shows a visitor the entries of one segment. */
+export class EntryCursor {
+  readonly #visitor: GroupVisitor;
+  readonly #rows: { -readonly [Field in keyof LogRows]: LogRows[Field] };
+  #untold: GroupPlace | undefined;
+
+  constructor({ bytes, view, words }: AlignedBlock, visitor: GroupVisitor) {
+    this.#visitor = visitor;
+    this.#rows = { buffer: bytes.buffer, view, bytes, words, offset: 0, rowCount: 0 };
+  }
+
+  /** A record begins; it is a group if an entry follows. */
+  begin(group: GroupPlace): void {
+    this.#untold = group;
+  }
+
+  rows(bucket: BucketDefinition, offset: number, rowCount: number): void {
+    if (this.#untold !== undefined) this.#tell(this.#untold);
+    this.#rows.offset = offset;
+    this.#rows.rowCount = rowCount;
+    this.#visitor.onRows(bucket, this.#rows);
+  }
+
+  entry(entry: LogEntry): void {
+    if (this.#untold !== undefined) this.#tell(this.#untold);
+    if (entry.kind !== 'rows') this.#visitor.onEntry(entry);
+  }
+
+  #tell(group: GroupPlace): void {
+    this.#untold = undefined;
+    this.#visitor.onGroup(group);
+  }
+}
 
 /** Entries of an intact record. One that is not what its kind says is reported and left out. */
 export function decodeRecord(
@@ -118,6 +174,8 @@ export function decodeRecord(
     }
     const problem = takeEntry(block, at, definitions, contents, rowsWanted);
     if (problem !== undefined) onProblem(at, problem);
+    if (contents.entries.length > 0 && rowsWanted instanceof EntryCursor)
+      for (const entry of contents.entries.splice(0)) rowsWanted.entry(entry);
     at += bytes;
   }
   if (count !== header.entryCount)
@@ -245,6 +303,10 @@ function takeRows(
     return `${rowCount} rows of ${columnCount} columns in ${blockBytes} bytes do not fit ${bucket.key.path}`;
   contents.rowBlocks++;
   if (rowsWanted === 'counted') return undefined;
+  if (rowsWanted !== 'listed') {
+    rowsWanted.rows(bucket, at, rowCount);
+    return undefined;
+  }
   contents.entries.push({
     kind: 'rows',
     bucket,

@@ -36,8 +36,8 @@ import {
   type OwedBatch,
 } from './entries.ts';
 import { lostText, rowsLost } from './lost-rows.ts';
-import { type LogGroup, type LogRange, readLog, type SegmentReport } from './reader.ts';
-import type { LogEntry, LogRows } from './record-entries.ts';
+import { type LogRange, readLog, type SegmentReport } from './reader.ts';
+import type { GroupPlace, GroupVisitor, LogEntry, LogRows, OtherEntry } from './record-entries.ts';
 import { DAMAGED_SUFFIX } from './segments.ts';
 
 const WORD_RANGE = 4_294_967_296;
@@ -121,14 +121,19 @@ export function removeLog(
   if (segments.length > 0) filesystem.syncDirectory(root);
 }
 
-class Replay {
+class Replay implements GroupVisitor {
   readonly #options: ReplayOptions;
   readonly #catalog: ReplayStore;
   readonly #damage: CorruptionError[] = [];
   readonly #damagedPaths = new Set<string>();
   /** Path → sequence of the last group that destroys it. */
   #destroyedAt: ReadonlyMap<string, bigint> = new Map();
-  /** Buckets of definitions that were looked up and found right; until one is destroyed or made. */
+  /** What is shown now. */
+  #group: GroupPlace = { sequence: 0n, path: '', offset: 0 };
+  /**
+   * Buckets of definitions that were looked up and found right, and are not destroyed by a group to
+   * come; until one is destroyed or made.
+   */
   readonly #known = new Map<BucketDefinition, ReplayBucket>();
   #groups = 0;
   #rows = 0;
@@ -148,8 +153,7 @@ class Replay {
     if (log.interruptedCells.length > 0) this.#catalog.restoreCells(log.interruptedCells);
     if (log.lastSequence > log.checkpointed) {
       this.#destroyedAt = log.destroyed;
-      for (const group of log.groups)
-        if (group.sequence > log.checkpointed) this.#applyGroup(group);
+      log.visitGroups(log.checkpointed, this);
     }
     return {
       groups: this.#groups,
@@ -167,52 +171,73 @@ class Replay {
     };
   }
 
-  #applyGroup(group: LogGroup): void {
+  onGroup(group: GroupPlace): void {
     this.#groups++;
-    for (const entry of group.entries) {
-      try {
-        this.#applyEntry(group, entry);
-      } catch (error) {
-        // A removal that fails says nothing of the log: it must be made, and be durable, before that goes.
-        const isDisk = isRefusal(error) || entry.kind === 'destroy';
-        if (!(error instanceof MktsError) || isDisk) throw error;
-        const { path, offset } = group;
-        const reason = `${nameOf(entry)} of group ${group.sequence}: ${error.message}`;
-        this.#report(
-          new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason }, { cause: error }),
-        );
-        this.#damagedPaths.add(path);
-      }
+    this.#group = group;
+  }
+
+  onRows(bucket: BucketDefinition, rows: LogRows): void {
+    try {
+      this.#applyRows(bucket, rows);
+    } catch (error) {
+      this.#setAside({ kind: 'rows', bucket, origin: undefined, block: rows }, error);
     }
   }
 
-  #applyEntry({ sequence }: LogGroup, entry: LogEntry): void {
-    if (entry.kind === 'destroy') {
-      this.#catalog.destroy(entry.path);
-      this.#known.clear();
+  onEntry(entry: OtherEntry): void {
+    try {
+      this.#applyEntry(entry);
+    } catch (error) {
+      this.#setAside(entry, error);
+    }
+  }
+
+  /** Reports what cannot be applied. Throws if that says nothing of the log. */
+  #setAside(entry: LogEntry, error: unknown): void {
+    // A removal that fails says nothing of the log: it must be made, and be durable, before that goes.
+    const isDisk = isRefusal(error) || entry.kind === 'destroy';
+    if (!(error instanceof MktsError) || isDisk) throw error;
+    const { path, offset, sequence } = this.#group;
+    const reason = `${nameOf(entry)} of group ${sequence}: ${error.message}`;
+    this.#report(
+      new CorruptionError('MKTS_WAL_CORRUPT', { path, offset, reason }, { cause: error }),
+    );
+    this.#damagedPaths.add(path);
+  }
+
+  #applyRows(definition: BucketDefinition, rows: LogRows): void {
+    const known = this.#known.get(definition);
+    if (known === undefined && this.#isDestroyedLater(definition)) {
+      this.#destroyedRows += rows.rowCount;
       return;
     }
-    if (entry.kind === 'state') {
-      this.#options.onState?.(entry.plugin, entry.change);
-      return;
-    }
-    // A group's entries do not destroy what the same group writes: a request does one or the other.
-    if ((this.#destroyedAt.get(entry.bucket.key.path) ?? 0n) > sequence) {
-      if (entry.kind === 'rows') this.#destroyedRows += entry.block.rowCount;
-      return;
-    }
-    if (entry.kind === 'delete-rows') {
-      this.#deleteRows(entry.bucket.key.path, entry.times);
-      return;
-    }
-    if (entry.kind === 'create-year') {
-      this.#createYear(entry.bucket, entry.year);
-      return;
-    }
-    const times = checkEpochs(entry.bucket.key.path, entry.block);
-    this.#bucketOf(entry.bucket).apply(entry.block);
+    const times = checkEpochs(definition.key.path, rows);
+    (known ?? this.#bucketOf(definition)).apply(rows);
     this.#options.onRows?.(times);
-    this.#rows += entry.block.rowCount;
+    this.#rows += rows.rowCount;
+  }
+
+  #applyEntry(entry: OtherEntry): void {
+    switch (entry.kind) {
+      case 'destroy':
+        this.#catalog.destroy(entry.path);
+        this.#known.clear();
+        return;
+      case 'state':
+        this.#options.onState?.(entry.plugin, entry.change);
+        return;
+      case 'create-year':
+        if (!this.#isDestroyedLater(entry.bucket)) this.#createYear(entry.bucket, entry.year);
+        return;
+      case 'delete-rows':
+        if (!this.#isDestroyedLater(entry.bucket))
+          this.#deleteRows(entry.bucket.key.path, entry.times);
+    }
+  }
+
+  /** A group's entries do not destroy what the same group writes: a request does one or the other. */
+  #isDestroyedLater({ key }: BucketDefinition): boolean {
+    return (this.#destroyedAt.get(key.path) ?? 0n) > this.#group.sequence;
   }
 
   /** Of a bucket that is not there all rows are deleted already. */

@@ -198,14 +198,16 @@ export function findIntact(
   wants: (header: RecordHeader) => boolean,
 ): RecordPlace | undefined {
   const { words } = block;
-  for (let word = from >> 2; word < words.length; word += 2) {
-    if (words[word] !== RECORD_MAGIC) continue;
+  // A segment ends in megabytes of nothing as a rule: `indexOf` passes them many times faster than a loop.
+  for (let word = from >> 2; ; word++) {
+    word = words.indexOf(RECORD_MAGIC, word);
+    if (word < 0) return undefined;
+    if (word % 2 !== 0) continue;
     const offset = word * 4;
     const header = decodeRecordHeader(block.view, offset);
     if (header !== undefined && wants(header) && isRecordIntact(block, offset, header))
       return { offset, header };
   }
-  return undefined;
 }
 
 function allIntact(
