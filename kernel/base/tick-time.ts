@@ -14,10 +14,13 @@ const SECOND_NANOS = 1_000_000_000;
 
 export type TickReadMode = 'exact' | 'reference';
 
-/** The stored fraction of an instant `nanos` (integer >= 0) after the start of its interval. */
-export function ticksOf(nanos: number, intervalsPerDay: number): number {
-  const seconds = Math.floor(nanos / SECOND_NANOS) + (nanos % SECOND_NANOS) / SECOND_NANOS;
-  const ticks = Math.trunc(intervalsPerDay * TICKS_PER_DAY_SECOND * seconds);
+/**
+ * The stored fraction of an instant after the start of its interval: whole seconds >= 0, and 0 to
+ * 999,999,999 nanoseconds.
+ */
+export function ticksOf(seconds: number, nanos: number, intervalsPerDay: number): number {
+  const elapsed = seconds + nanos / SECOND_NANOS;
+  const ticks = Math.trunc(intervalsPerDay * TICKS_PER_DAY_SECOND * elapsed);
   // Only a 25-hour day can pass the end of the range; the last tick is the nearest that is stored.
   return ticks >= TICKS ? TICKS - 1 : ticks;
 }

@@ -6,7 +6,7 @@
 
 import { type ColumnPlace, type RecordMemory, scatterColumn } from './record-layout.ts';
 import type { Resident } from './residents.ts';
-import { sortRecords, tickAt } from './tick-chunk.ts';
+import { sortedPart, sortRecords, TICK_BYTES, tickAt } from './tick-chunk.ts';
 
 /** Rough cost of the objects around the bytes. */
 const OVERHEAD_BYTES = 256;
@@ -65,7 +65,7 @@ export class Interval implements Resident, RecordMemory {
     this.reserve(records.length / this.stride);
     this.bytes.set(records);
     this.count = records.length / this.stride;
-    this.#extendSorted();
+    this.#sortedCount = sortedPart(records, this.count, this.stride);
   }
 
   /** Appends rows of a block: `sources[i]` is where the values of column i begin. */
@@ -86,16 +86,37 @@ export class Interval implements Resident, RecordMemory {
       const from = (sources[column + 1] ?? 0) + row * place.bytes;
       scatterColumn(place, block, from, this, records, count);
     }
-    const { bytes } = this;
-    for (let at = 0, write = this.count * stride + stride - 4; at < count; at++, write += stride) {
+    this.#putTicks(ticks, count);
+    this.#extendSorted(ticks, count);
+    this.count += count;
+  }
+
+  #putTicks(ticks: Uint32Array, count: number): void {
+    const { bytes, words, stride } = this;
+    let write = this.count * stride + stride - TICK_BYTES;
+    if (stride % 4 === 0) {
+      for (let at = 0; at < count; at++, write += stride) words[write >> 2] = ticks[at] ?? 0;
+      return;
+    }
+    for (let at = 0; at < count; at++, write += stride) {
       const tick = ticks[at] ?? 0;
       bytes[write] = tick;
       bytes[write + 1] = tick >>> 8;
       bytes[write + 2] = tick >>> 16;
       bytes[write + 3] = tick >>> 24;
     }
-    this.count += count;
-    this.#extendSorted();
+  }
+
+  /** `ticks` go behind what is there: if all that is sorted, they may be a part of it. */
+  #extendSorted(ticks: Uint32Array, count: number): void {
+    if (this.#sortedCount < this.count) return;
+    let last = this.count === 0 ? 0 : tickAt(this.bytes, this.count * this.stride);
+    for (let at = 0; at < count; at++) {
+      const tick = ticks[at] ?? 0;
+      if (tick < last) return;
+      last = tick;
+      this.#sortedCount++;
+    }
   }
 
   /**
@@ -110,8 +131,7 @@ export class Interval implements Resident, RecordMemory {
     rest.set(bytes.subarray(to * stride, count * stride), from * stride);
     this.#adopt(rest);
     this.count = kept;
-    this.#sortedCount = 0;
-    this.#extendSorted();
+    this.#sortedCount = sortedPart(rest, kept, stride);
     this.#cuts++;
   }
 
@@ -138,18 +158,6 @@ export class Interval implements Resident, RecordMemory {
       const sorted = sortedCount === count ? bytes : sortRecords(bytes, count, sortedCount, stride);
       return sorted.subarray(0, count * stride);
     };
-  }
-
-  #extendSorted(): void {
-    const { bytes, stride } = this;
-    let sorted = this.#sortedCount;
-    let last = sorted === 0 ? -1 : tickAt(bytes, sorted * stride);
-    for (; sorted < this.count; sorted++) {
-      const tick = tickAt(bytes, (sorted + 1) * stride);
-      if (tick < last) break;
-      last = tick;
-    }
-    this.#sortedCount = sorted;
   }
 
   #adopt(bytes: Uint8Array): void {

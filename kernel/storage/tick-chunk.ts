@@ -6,7 +6,8 @@
 
 import snappy from 'snappy';
 
-const TICK_BYTES = 4;
+/** The fraction, at the end of each record. */
+export const TICK_BYTES = 4;
 /** No snappy element makes more than 64 bytes of 3: a larger claim is not worth the memory. */
 const EXPANSION_MAX = 22;
 const LITERAL_WITH_LENGTH_32 = 63 << 2;
@@ -21,6 +22,17 @@ export function tickAt(bytes: Uint8Array, recordEnd: number): number {
       ((bytes[at + 3] ?? 0) << 24)) >>>
     0
   );
+}
+
+/** How many records at the start are in order. */
+export function sortedPart(bytes: Uint8Array, count: number, stride: number): number {
+  let last = 0;
+  for (let record = 0; record < count; record++) {
+    const tick = tickAt(bytes, (record + 1) * stride);
+    if (tick < last) return record;
+    last = tick;
+  }
+  return count;
 }
 
 /**

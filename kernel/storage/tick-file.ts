@@ -97,7 +97,7 @@ export class TickYear implements StoredYear, ScannedYear {
           slotStart = grid.startOf(position);
           slotEnd = position === file.endPosition - 1 ? grid.endSeconds : grid.endOf(position);
         } else if (epoch < slotStart || epoch >= slotEnd) break;
-        runTicks[count] = ticksOf((epoch - slotStart) * SECOND_NANOS + nanos, perDay);
+        runTicks[count] = ticksOf(epoch - slotStart, nanos, perDay);
       }
       if (interval === undefined) return next;
       this.#grow(interval, count);
@@ -109,14 +109,17 @@ export class TickYear implements StoredYear, ScannedYear {
   /** Marks an interval dirty and makes room in it. */
   #grow(interval: Interval, count: number): void {
     const { context } = this.file;
-    if (!interval.isHeld) context.residents.hold(interval);
-    interval.isDirty = true;
-    this.#dirty.add(interval);
+    if (!interval.isDirty) {
+      if (!interval.isHeld) context.residents.hold(interval);
+      interval.isDirty = true;
+      this.#dirty.add(interval);
+      // Among the pending until a write-back takes its dirty intervals.
+      context.pending.add(this);
+    }
     const before = interval.residentBytes;
     interval.reserve(count);
     context.residents.resize(interval.residentBytes - before);
     this.file.fill(interval.position, interval.position + 1);
-    context.pending.add(this);
   }
 
   /** Takes records [from, to) of an interval away. */

@@ -16,7 +16,7 @@ import {
   type ScanRequest,
 } from './scan-parts.ts';
 import { CELL_BYTES, ChunkReader, readCell, slotOf } from './tick-cells.ts';
-import { sortRecords, tickAt } from './tick-chunk.ts';
+import { sortedPart, sortRecords, tickAt } from './tick-chunk.ts';
 import type { TickYear } from './tick-file.ts';
 
 const SECOND_NANOS = 1_000_000_000;
@@ -127,21 +127,12 @@ function recordsAt(
   const slot = slotOf(piece, position);
   const cell = readCell(year.file, position, piece.memory, slot, year.fileBytes);
   const records = cell === undefined ? undefined : reader.records(position, cell);
-  if (records === undefined || isSorted(records, strideBytes)) return records;
-  return sortRecords(records, records.length / strideBytes, 0, strideBytes).subarray(
-    0,
-    records.length,
-  );
-}
-
-function isSorted(records: Uint8Array, stride: number): boolean {
-  let last = 0;
-  for (let end = stride; end <= records.length; end += stride) {
-    const tick = tickAt(records, end);
-    if (tick < last) return false;
-    last = tick;
-  }
-  return true;
+  if (records === undefined) return undefined;
+  const count = records.length / strideBytes;
+  const sorted = sortedPart(records, count, strideBytes);
+  return sorted === count
+    ? records
+    : sortRecords(records, count, sorted, strideBytes).subarray(0, records.length);
 }
 
 function fillPart(

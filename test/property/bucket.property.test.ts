@@ -273,7 +273,7 @@ test('VARIABLE: every tick stays, in order of time, then of arrival; bounds are 
         const high = to ?? Number.POSITIVE_INFINITY;
         const tickOf = ({ epoch, nanos, value }: Row) => {
           const start = slotStart(world, epoch);
-          const ticks = ticksOf((epoch - start) * SECOND + nanos, 86_400 / timeframeSeconds);
+          const ticks = ticksOf(epoch - start, nanos, 86_400 / timeframeSeconds);
           const read = nanosOf(ticks, timeframeSeconds * SECOND);
           const seconds = start + Math.floor(read / SECOND);
           return { start, ticks, tick: [seconds, value, value / 4, read % SECOND] };

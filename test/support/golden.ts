@@ -270,7 +270,7 @@ function storedTime(
   nanos: number | bigint | undefined,
 ): { readonly seconds: number; readonly nanos: number } {
   if (nanos === undefined) return { seconds: dayStart, nanos: 0 };
-  const ticks = ticksOf((epoch % DAY_SECONDS) * 1e9 + Number(nanos), 1);
+  const ticks = ticksOf(epoch % DAY_SECONDS, Number(nanos), 1);
   const { seconds, nanos: rest } = referenceTimeOf(ticks, 1);
   return { seconds: dayStart + seconds, nanos: rest };
 }
