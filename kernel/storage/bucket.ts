@@ -13,7 +13,7 @@ import { SCAN_SLICE_BYTES } from '../base/limits.ts';
 import type { BucketSchema } from '../base/schema.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import { FixedYear, type RowBlockRef } from './fixed-year.ts';
-import { DESCRIPTION_OF_WRITE } from './header.ts';
+import { DESCRIPTION_OF_WRITE, HEADER_COLUMNS_MAX } from './header.ts';
 import { blockOffsets, type RecordLayout, slotLayout, tickLayout } from './record-layout.ts';
 import {
   type Bounds,
@@ -66,6 +66,8 @@ type State = 'declared' | 'visible' | 'destroyed';
 const WORD_RANGE = 4_294_967_296;
 const SECOND_NANOS = 1_000_000_000;
 const FIRST_STEP_BYTES = 32_768;
+/** Where the columns of the block that is applied begin; used within one call. */
+const blockColumns = new Int32Array(HEADER_COLUMNS_MAX + 2);
 
 export class Bucket {
   readonly id: number;
@@ -74,9 +76,10 @@ export class Bucket {
   readonly directory: string;
   readonly #context: StoreContext;
   readonly #layout: RecordLayout;
-  readonly #offsets: Int32Array;
   readonly #onVisible: (bucket: Bucket) => void;
   readonly #years = new Map<number, FixedYear | TickYear>();
+  /** The year rows went to last: mostly the next ones do, too. */
+  #recent: FixedYear | TickYear | undefined;
   #ascending: readonly number[] = [];
   #state: State = 'declared';
   #readOnlyReason: string | undefined;
@@ -90,7 +93,6 @@ export class Bucket {
     this.#onVisible = options.onVisible;
     this.#layout =
       this.schema.recordType === 'fixed' ? slotLayout(this.schema) : tickLayout(this.schema);
-    this.#offsets = new Int32Array(this.schema.columns.length + 2);
   }
 
   get isVisible(): boolean {
@@ -143,6 +145,7 @@ export class Bucket {
       stored.file.destroy();
     }
     this.#years.clear();
+    this.#recent = undefined;
     this.#ascending = [];
   }
 
@@ -163,10 +166,10 @@ export class Bucket {
       this.#state = 'visible';
       this.#onVisible(this);
     }
-    blockOffsets(this.#layout, block.offset, block.rowCount, this.#offsets);
+    blockOffsets(this.#layout, block.offset, block.rowCount, blockColumns);
     while (progress.row < block.rowCount) {
       const { row } = progress;
-      const next = this.#yearOfRow(block, row).applyRows(block, this.#offsets, row);
+      const next = this.#yearOfRow(block, row).applyRows(block, blockColumns, row);
       assert(next > row, 'a row goes to the year it lies in');
       progress.row = next;
     }
@@ -281,14 +284,16 @@ export class Bucket {
 
   #yearOfRow(block: RowBlockRef, row: number): FixedYear | TickYear {
     const { words } = block;
-    const at = ((this.#offsets[0] ?? 0) >> 2) + 2 * row;
+    const at = ((blockColumns[0] ?? 0) >> 2) + 2 * row;
     let epoch = (words[at + 1] ?? 0) * WORD_RANGE + ((words[at] ?? 0) >>> 0);
     if (this.schema.recordType === 'variable') {
-      const nanos = (this.#offsets[this.schema.columns.length + 1] ?? 0) >> 2;
+      const nanos = (blockColumns[this.schema.columns.length + 1] ?? 0) >> 2;
       epoch += Math.floor((words[nanos + row] ?? 0) / SECOND_NANOS);
     }
+    if (this.#recent?.file.grid.contains(epoch) === true) return this.#recent;
     const year = this.#context.zone.yearOf(epoch);
-    return this.#years.get(year) ?? this.#makeYear(year, this.#description(), false);
+    this.#recent = this.#years.get(year) ?? this.#makeYear(year, this.#description(), false);
+    return this.#recent;
   }
 
   /** A further year of a bucket is described as its others are. */

@@ -127,9 +127,10 @@ export class FixedYear implements StoredYear, ScannedYear {
   #touch(page: Page, lowest: number, highest: number): void {
     const { recordBytes } = this.#slots;
     const from = (lowest - page.first) * recordBytes;
+    // A year with a dirty page is among the pending already: a write-back takes both away together.
+    if (page.dirtyTo === 0) this.file.context.pending.add(this);
     this.#slots.markDirty(page, from, (highest + 1 - page.first) * recordBytes);
     this.file.fill(lowest, highest + 1);
-    this.file.context.pending.add(this);
   }
 
   /** Empties the slots a scan of these bounds looks at. */

@@ -17,7 +17,9 @@ const TIMEFRAME_AT = 272;
 const RECORD_TYPE_AT = 280;
 const ELEMENT_COUNT_AT = 288;
 const RECORD_BYTES_AT = 296;
-const NAMES = { at: 312, bytes: 32, countMax: 1024 } as const;
+const NAMES = { at: 312, bytes: 32 } as const;
+/** Columns a header has room for: more than we make, and so many may come from a Go server. */
+export const HEADER_COLUMNS_MAX = 1024;
 const TYPES_AT = 33_080;
 /** Bytes of the reserved tail, into which the Jan 1 slot of a daily bucket reaches. */
 export const RESERVED_TAIL_BYTES = 2_920;
@@ -87,7 +89,7 @@ export function decodeHeader(
   if (recordType !== RECORD_TYPE_CODES.fixed && recordType !== RECORD_TYPE_CODES.variable)
     return problem(`record type is ${recordType}`, RECORD_TYPE_AT);
   const count = integer(view, ELEMENT_COUNT_AT);
-  if (!(count >= 0 && count <= NAMES.countMax))
+  if (!(count >= 0 && count <= HEADER_COLUMNS_MAX))
     return problem(`number of columns is ${count}`, ELEMENT_COUNT_AT);
 
   const namesEnd = NAMES.at + count * NAMES.bytes;

@@ -65,6 +65,8 @@ export class SlotPages {
   readonly recordBytes: number;
   readonly recordsPerPage: number;
   readonly #pages = new Map<number, Page>();
+  /** The page rows went to last: mostly the next ones do, too. */
+  #recent: Page | undefined;
   /** By page: 1 if the file was read there and holds zeros only. Made when a first hole is met. */
   #holes: Uint8Array | undefined;
   readonly #cleared = new ClearedSlots();
@@ -77,8 +79,14 @@ export class SlotPages {
 
   /** The page of a position, loaded if need be. */
   pageOf(position: number): Page {
-    const index = this.#indexOf(position);
-    const page = this.#pages.get(index) ?? this.#load(index);
+    let page = this.#recent;
+    const isRecent =
+      page !== undefined && position >= page.first && position < page.first + this.recordsPerPage;
+    if (page === undefined || !isRecent) {
+      const index = this.#indexOf(position);
+      page = this.#pages.get(index) ?? this.#load(index);
+      this.#recent = page;
+    }
     if (!page.isHeld) this.file.context.residents.touch(page);
     return page;
   }
@@ -154,12 +162,14 @@ export class SlotPages {
   }
 
   forget(page: Page): void {
+    if (this.#recent === page) this.#recent = undefined;
     this.#pages.delete(page.index);
   }
 
   discard(): void {
     for (const page of this.#pages.values()) this.file.context.residents.discard(page, page.isHeld);
     this.#pages.clear();
+    this.#recent = undefined;
   }
 
   /** The longest piece at the low end of [from, to), at most `bytesMax` long. */
