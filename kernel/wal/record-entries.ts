@@ -57,16 +57,40 @@ export type LogEntry =
     };
 
 /** With the size of its newest block: most have as many rows as the one before. */
-export interface DefinedBucket {
+interface DefinedBucket {
   readonly definition: BucketDefinition;
   readonly columnCount: number;
   rowCount: number;
   blockBytes: number;
+  /** What a visitor does with its rows, once it was asked. */
+  sink: RowsSink | undefined;
+}
+
+/** Ids below this are found by their place: the catalog counts them up from 0. */
+const PLACED_IDS = 65_536;
+
+/** Buckets by id. Asked for each row block, where a `Map` is slower than all that is done besides. */
+class DefinedBuckets {
+  readonly #placed: (DefinedBucket | undefined)[] = [];
+  readonly #others = new Map<number, DefinedBucket>();
+
+  get(id: number): DefinedBucket | undefined {
+    return id < PLACED_IDS ? this.#placed[id] : this.#others.get(id);
+  }
+
+  set(id: number, bucket: DefinedBucket): void {
+    if (id >= PLACED_IDS) this.#others.set(id, bucket);
+    else {
+      // Without holes, which would make it a slow array.
+      while (this.#placed.length < id) this.#placed.push(undefined);
+      this.#placed[id] = bucket;
+    }
+  }
 }
 
 /** What ids mean in one segment: grows as its records are read. */
 export interface SegmentDefinitions {
-  readonly buckets: Map<number, DefinedBucket>;
+  readonly buckets: DefinedBuckets;
   readonly origins: Map<number, Origin>;
 }
 
@@ -84,7 +108,7 @@ export interface RecordContents {
 }
 
 export function newDefinitions(): SegmentDefinitions {
-  return { buckets: new Map(), origins: new Map() };
+  return { buckets: new DefinedBuckets(), origins: new Map() };
 }
 
 /**
@@ -107,9 +131,15 @@ export interface GroupPlace {
 export interface GroupVisitor {
   /** What follows is of this group. */
   onGroup(group: GroupPlace): void;
-  /** `rows` is the same object each time: what it says is valid until this returns. */
-  onRows(bucket: BucketDefinition, rows: LogRows): void;
+  /** Asked once in each segment for each bucket there are rows of. */
+  sinkOf(bucket: BucketDefinition): RowsSink;
   onEntry(entry: OtherEntry): void;
+}
+
+/** Takes the rows of one bucket: no look-up for each block. */
+export interface RowsSink {
+  /** `rows` is the same object each time: what it says is valid until this returns. */
+  take(rows: LogRows): void;
 }
 
 /** Shows a visitor the entries of one segment. */
@@ -128,11 +158,12 @@ export class EntryCursor {
     this.#untold = group;
   }
 
-  rows(bucket: BucketDefinition, offset: number, rowCount: number): void {
+  rows(bucket: DefinedBucket, offset: number, rowCount: number): void {
     if (this.#untold !== undefined) this.#tell(this.#untold);
     this.#rows.offset = offset;
     this.#rows.rowCount = rowCount;
-    this.#visitor.onRows(bucket, this.#rows);
+    bucket.sink ??= this.#visitor.sinkOf(bucket.definition);
+    bucket.sink.take(this.#rows);
   }
 
   entry(entry: LogEntry): void {
@@ -172,7 +203,10 @@ export function decodeRecord(
       onProblem(at, `an entry of ${bytes} bytes does not fit its record`);
       return contents;
     }
-    const problem = takeEntry(block, at, definitions, contents, rowsWanted);
+    const problem =
+      block.view.getUint16(at + 4, true) === ENTRY_KINDS.rows
+        ? takeRows(block, at, bytes, definitions, contents, rowsWanted)
+        : takeEntry(block, at, definitions, contents);
     if (problem !== undefined) onProblem(at, problem);
     if (contents.entries.length > 0 && rowsWanted instanceof EntryCursor)
       for (const entry of contents.entries.splice(0)) rowsWanted.entry(entry);
@@ -183,18 +217,15 @@ export function decodeRecord(
   return contents;
 }
 
-/** Returns why an entry is not taken. */
+/** Takes an entry that is no row block. Returns why it is not taken. */
 function takeEntry(
   block: AlignedBlock,
   at: number,
   { buckets, origins }: SegmentDefinitions,
   contents: RecordContents,
-  rowsWanted: RowsWanted,
 ): string | undefined {
   const kind = block.view.getUint16(at + 4, true);
   switch (kind) {
-    case ENTRY_KINDS.rows:
-      return takeRows(block, at, buckets, origins, contents, rowsWanted);
     case ENTRY_KINDS.state:
       return takeState(block, at, origins, contents);
     case ENTRY_KINDS.bucket: {
@@ -205,6 +236,7 @@ function takeEntry(
         columnCount: rowShapesOf(definition.schema).length,
         rowCount: -1,
         blockBytes: 0,
+        sink: undefined,
       });
       contents.buckets.push(definition);
       return undefined;
@@ -278,38 +310,36 @@ function takeState(
 function takeRows(
   { view, bytes, words }: AlignedBlock,
   at: number,
-  buckets: ReadonlyMap<number, DefinedBucket>,
-  origins: ReadonlyMap<number, Origin>,
+  blockBytes: number,
+  { buckets, origins }: SegmentDefinitions,
   contents: RecordContents,
   rowsWanted: RowsWanted,
 ): string | undefined {
-  const blockBytes = view.getUint32(at, true);
   if (blockBytes < ROW_BLOCK_HEADER_BYTES) return 'a row block is shorter than its header';
   const id = view.getUint32(at + 8, true);
   const defined = buckets.get(id);
   if (defined === undefined) return `rows of bucket ${id}, which is not defined`;
   const rowCount = view.getUint32(at + 12, true);
   const columnCount = view.getUint16(at + 6, true);
-  const bucket = defined.definition;
   if (rowCount !== defined.rowCount && rowCount <= blockBytes / 8) {
     defined.rowCount = rowCount;
-    defined.blockBytes = rowBlockBytes(bucket.schema, rowCount);
+    defined.blockBytes = rowBlockBytes(defined.definition.schema, rowCount);
   }
   if (
     columnCount !== defined.columnCount ||
     rowCount !== defined.rowCount ||
     blockBytes !== defined.blockBytes
   )
-    return `${rowCount} rows of ${columnCount} columns in ${blockBytes} bytes do not fit ${bucket.key.path}`;
+    return `${rowCount} rows of ${columnCount} columns in ${blockBytes} bytes do not fit ${defined.definition.key.path}`;
   contents.rowBlocks++;
   if (rowsWanted === 'counted') return undefined;
   if (rowsWanted !== 'listed') {
-    rowsWanted.rows(bucket, at, rowCount);
+    rowsWanted.rows(defined, at, rowCount);
     return undefined;
   }
   contents.entries.push({
     kind: 'rows',
-    bucket,
+    bucket: defined.definition,
     origin: origins.get(view.getUint32(at + 16, true)),
     block: { buffer: bytes.buffer, view, bytes, words, offset: at, rowCount },
   });

@@ -37,7 +37,14 @@ import {
 } from './entries.ts';
 import { lostText, rowsLost } from './lost-rows.ts';
 import { type LogRange, readLog, type SegmentReport } from './reader.ts';
-import type { GroupPlace, GroupVisitor, LogEntry, LogRows, OtherEntry } from './record-entries.ts';
+import type {
+  GroupPlace,
+  GroupVisitor,
+  LogEntry,
+  LogRows,
+  OtherEntry,
+  RowsSink,
+} from './record-entries.ts';
 import { DAMAGED_SUFFIX } from './segments.ts';
 
 const WORD_RANGE = 4_294_967_296;
@@ -73,7 +80,10 @@ export interface ReplayOptions {
   readonly catalog: ReplayStore;
   /** Called for each thing that is damaged or cannot be applied. */
   onReport(error: CorruptionError): void;
-  /** Called for the rows of each block that is applied, and for each range that is deleted. */
+  /**
+   * Called for the rows of each block that is applied, and for each range that is deleted; what it is
+   * given is valid until it returns.
+   */
   onRows?(rows: AppliedRows): void;
   /** Called for each change of a plugin's state, in order. */
   onState?(plugin: string, change: StateChange): void;
@@ -130,11 +140,8 @@ class Replay implements GroupVisitor {
   #destroyedAt: ReadonlyMap<string, bigint> = new Map();
   /** What is shown now. */
   #group: GroupPlace = { sequence: 0n, path: '', offset: 0 };
-  /**
-   * Buckets of definitions that were looked up and found right, and are not destroyed by a group to
-   * come; until one is destroyed or made.
-   */
-  readonly #known = new Map<BucketDefinition, ReplayBucket>();
+  /** Buckets destroyed and years made: what was looked up before may be another one now. */
+  #changes = 0;
   #groups = 0;
   #rows = 0;
   #destroyedRows = 0;
@@ -176,12 +183,33 @@ class Replay implements GroupVisitor {
     this.#group = group;
   }
 
-  onRows(bucket: BucketDefinition, rows: LogRows): void {
-    try {
-      this.#applyRows(bucket, rows);
-    } catch (error) {
-      this.#setAside({ kind: 'rows', bucket, origin: undefined, block: rows }, error);
-    }
+  sinkOf(definition: BucketDefinition): RowsSink {
+    /** Found and right; undefined after one was destroyed or made. */
+    let bucket: ReplayBucket | undefined;
+    let changes = this.#changes;
+    const times = { key: definition.key.path, fromSeconds: 0, toSeconds: 0 };
+    return {
+      take: (rows) => {
+        if (changes !== this.#changes) bucket = undefined;
+        changes = this.#changes;
+        try {
+          if (bucket === undefined && this.#isDestroyedLater(definition)) {
+            this.#destroyedRows += rows.rowCount;
+            return;
+          }
+          checkEpochs(rows, times);
+          bucket ??= this.#bucketOf(definition);
+          bucket.apply(rows);
+          this.#options.onRows?.(times);
+          this.#rows += rows.rowCount;
+        } catch (error) {
+          this.#setAside(
+            { kind: 'rows', bucket: definition, origin: undefined, block: rows },
+            error,
+          );
+        }
+      },
+    };
   }
 
   onEntry(entry: OtherEntry): void {
@@ -205,23 +233,11 @@ class Replay implements GroupVisitor {
     this.#damagedPaths.add(path);
   }
 
-  #applyRows(definition: BucketDefinition, rows: LogRows): void {
-    const known = this.#known.get(definition);
-    if (known === undefined && this.#isDestroyedLater(definition)) {
-      this.#destroyedRows += rows.rowCount;
-      return;
-    }
-    const times = checkEpochs(definition.key.path, rows);
-    (known ?? this.#bucketOf(definition)).apply(rows);
-    this.#options.onRows?.(times);
-    this.#rows += rows.rowCount;
-  }
-
   #applyEntry(entry: OtherEntry): void {
     switch (entry.kind) {
       case 'destroy':
         this.#catalog.destroy(entry.path);
-        this.#known.clear();
+        this.#changes++;
         return;
       case 'state':
         this.#options.onState?.(entry.plugin, entry.change);
@@ -257,14 +273,12 @@ class Replay implements GroupVisitor {
     if (known?.years.includes(year) === true) return;
     // Its making may have been cut short: then the file is damaged, and all its rows are in the log.
     this.#catalog.recreateYear(key.path, schema, year);
-    this.#known.clear();
+    this.#changes++;
     this.#bucketOf(definition);
   }
 
   /** The bucket a definition means: the one that is there, if it has that schema, or a new one. */
   #bucketOf(definition: BucketDefinition): ReplayBucket {
-    const known = this.#known.get(definition);
-    if (known !== undefined) return known;
     const { key, schema } = definition;
     const bucket = this.#catalog.bucket(key.path) ?? this.#catalog.declare(key, schema);
     if (bucket.readOnlyReason !== undefined)
@@ -277,7 +291,6 @@ class Replay implements GroupVisitor {
         key: key.path,
         reason: 'its columns are not those the log has rows for',
       });
-    this.#known.set(definition, bucket);
     return bucket;
   }
 
@@ -297,8 +310,8 @@ function nameOf(entry: LogEntry): string {
   return lostText([rowsLost(key.path, entry.block)]) ?? key.path;
 }
 
-/** The block's first and last time. A row outside the calendar would find no year. */
-function checkEpochs(key: string, block: LogRows): AppliedRows {
+/** Notes a block's first and last time. Throws at a row outside the calendar: it would find no year. */
+function checkEpochs(block: LogRows, times: { fromSeconds: number; toSeconds: number }): void {
   const { words, offset, rowCount } = block;
   const first = (offset + ROW_BLOCK_HEADER_BYTES) >> 2;
   let fromSeconds = Number.POSITIVE_INFINITY;
@@ -311,7 +324,8 @@ function checkEpochs(key: string, block: LogRows): AppliedRows {
     if (epoch < fromSeconds) fromSeconds = epoch;
     if (epoch > toSeconds) toSeconds = epoch;
   }
-  return { key, fromSeconds, toSeconds };
+  times.fromSeconds = fromSeconds;
+  times.toSeconds = toSeconds;
 }
 
 /**
