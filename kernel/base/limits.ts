@@ -114,6 +114,8 @@ export const BACKUP_PATH_BYTES_MAX = 4096;
 export const PAGE_BYTES: number = 32 * KiB;
 /** Clean pages kept for readers; the least recently used goes first. */
 export const CLEAN_PAGE_BYTES_MAX: number = 64 * MiB;
+/** Layouts of records that buckets share; past it a bucket has one of its own. */
+export const LAYOUTS_SHARED_MAX = 1024;
 /** Open descriptors of year files; the least recently used is closed. */
 export const OPEN_FILES_MAX = 512;
 /** Damaged intervals told of one year file; the rest is skipped without a word. */

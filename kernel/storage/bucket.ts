@@ -158,7 +158,7 @@ export class Bucket {
    * join the ticks of their interval. Throws MKTS_BUCKET_READ_ONLY, or StorageError if what is to be
    * changed cannot be read: then `progress` says from which row on to apply it again.
    */
-  apply(block: RowBlockRef, progress: { row: number } = { row: 0 }): void {
+  apply(block: RowBlockRef, progress?: { row: number }): void {
     if (this.#readOnlyReason !== undefined)
       throw readOnlyError(this.key.path, this.#readOnlyReason);
     assert(this.#state !== 'destroyed', 'rows are applied to a bucket that exists');
@@ -167,11 +167,16 @@ export class Bucket {
       this.#onVisible(this);
     }
     blockOffsets(this.#layout, block.offset, block.rowCount, blockColumns);
-    while (progress.row < block.rowCount) {
-      const { row } = progress;
-      const next = this.#yearOfRow(block, row).applyRows(block, blockColumns, row);
-      assert(next > row, 'a row goes to the year it lies in');
-      progress.row = next;
+    for (let row = progress?.row ?? 0; row < block.rowCount; ) {
+      // A year takes no row of another one: so it is asked before it is looked for.
+      let next = this.#recent?.applyRows(block, blockColumns, row) ?? row;
+      if (next === row) {
+        this.#recent = this.#yearOfRow(block, row);
+        next = this.#recent.applyRows(block, blockColumns, row);
+        assert(next > row, 'a row goes to the year it lies in');
+      }
+      row = next;
+      if (progress !== undefined) progress.row = next;
     }
   }
 
@@ -290,10 +295,8 @@ export class Bucket {
       const nanos = (blockColumns[this.schema.columns.length + 1] ?? 0) >> 2;
       epoch += Math.floor((words[nanos + row] ?? 0) / SECOND_NANOS);
     }
-    if (this.#recent?.file.grid.contains(epoch) === true) return this.#recent;
     const year = this.#context.zone.yearOf(epoch);
-    this.#recent = this.#years.get(year) ?? this.#makeYear(year, this.#description(), false);
-    return this.#recent;
+    return this.#years.get(year) ?? this.#makeYear(year, this.#description(), false);
   }
 
   /** A further year of a bucket is described as its others are. */

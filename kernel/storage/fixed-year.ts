@@ -10,6 +10,7 @@ import { PAGE_BYTES, SCAN_SLICE_BYTES } from '../base/limits.ts';
 import type { TimeBucketKey } from '../base/time-bucket-key.ts';
 import { type Page, type Piece, SlotPages } from './pages.ts';
 import {
+  copyValue,
   gatherColumn,
   type RecordLayout,
   type RecordMemory,
@@ -37,6 +38,8 @@ export interface RowBlockRef {
 }
 
 const WORD_RANGE = 4_294_967_296;
+/** Below every position: that of a row in another year. */
+const OTHER_YEAR = -2;
 /** Rows of a run: as many as a page of the smallest record holds. */
 const RUN_ROWS_MAX = PAGE_BYTES / 8;
 const runSlots = new Int32Array(RUN_ROWS_MAX);
@@ -51,13 +54,23 @@ export class FixedYear implements StoredYear, ScannedYear {
   readonly #slots: SlotPages;
   /** Positions are plain division, except that days of a zone with clock changes are not. */
   readonly #isArithmetic: boolean;
+  /** Of the file's grid, at hand. */
+  readonly #startSeconds: number;
+  readonly #endSeconds: number;
+  readonly #timeframeSeconds: number;
+  readonly #firstPosition: number;
 
   constructor(file: YearFile, layout: RecordLayout, key: TimeBucketKey) {
     this.file = file;
     this.layout = layout;
     this.key = key;
     this.#slots = new SlotPages(file);
-    this.#isArithmetic = !file.grid.isDaily || file.context.zone.isUtc;
+    const { grid, context, firstPosition } = file;
+    this.#isArithmetic = !grid.isDaily || context.zone.isUtc;
+    this.#startSeconds = grid.startSeconds;
+    this.#endSeconds = grid.endSeconds;
+    this.#timeframeSeconds = grid.timeframeSeconds;
+    this.#firstPosition = firstPosition;
   }
 
   /**
@@ -66,46 +79,70 @@ export class FixedYear implements StoredYear, ScannedYear {
    * to apply them again changes nothing.
    */
   applyRows(block: RowBlockRef, offsets: Int32Array, row: number): number {
-    const { file } = this;
-    const { grid } = file;
-    const { startSeconds, endSeconds, timeframeSeconds } = grid;
+    const { words, rowCount } = block;
+    const epochs = (offsets[0] ?? 0) >> 2;
+    let next = row;
+    while (next < rowCount) {
+      const position = this.#positionAt(words, epochs + 2 * next);
+      if (position === OTHER_YEAR) return next;
+      const page = this.#slots.pageOf(position);
+      // Where buckets get a row at a time, a run would cost more than its row.
+      if (next + 1 === rowCount) this.#applyRow(block, offsets, next++, page, position);
+      else next += this.#applyRun(block, offsets, next, page);
+    }
+    return next;
+  }
+
+  /** Position of the epoch at a word; OTHER_YEAR outside this one. */
+  #positionAt(words: Int32Array, at: number): number {
+    const epoch = (words[at + 1] ?? 0) * WORD_RANGE + ((words[at] ?? 0) >>> 0);
+    if (epoch < this.#startSeconds || epoch >= this.#endSeconds) return OTHER_YEAR;
+    return this.#isArithmetic
+      ? Math.floor((epoch - this.#startSeconds) / this.#timeframeSeconds) + this.#firstPosition
+      : this.file.grid.positionOf(epoch);
+  }
+
+  #applyRow(
+    block: RowBlockRef,
+    offsets: Int32Array,
+    row: number,
+    page: Page,
+    position: number,
+  ): void {
+    const slot = (position - page.first) * this.#slots.recordBytes;
+    putIndex(page, slot, position);
+    const { columns } = this.layout;
+    for (let column = 0; column < columns.length; column++) {
+      const place = columns[column];
+      if (place === undefined) continue;
+      const from = (offsets[column + 1] ?? 0) + row * place.bytes;
+      copyValue(place, block, from, page, slot);
+    }
+    this.#touch(page, position, position);
+  }
+
+  /** Takes rows as long as they lie in `page`; returns how many: the first one does. */
+  #applyRun(block: RowBlockRef, offsets: Int32Array, row: number, page: Page): number {
     const { recordBytes, recordsPerPage } = this.#slots;
     const { words, rowCount } = block;
     const epochs = (offsets[0] ?? 0) >> 2;
-    const bias = file.firstPosition;
-    let next = row;
-    while (next < rowCount) {
-      const start = next;
-      let page: Page | undefined;
-      let pageFirst = 0;
-      let lowest = 0;
-      let highest = 0;
-      let count = 0;
-      for (; next < rowCount && count < RUN_ROWS_MAX; next++, count++) {
-        const at = epochs + 2 * next;
-        const epoch = (words[at + 1] ?? 0) * WORD_RANGE + ((words[at] ?? 0) >>> 0);
-        if (epoch < startSeconds || epoch >= endSeconds) break;
-        const position = this.#isArithmetic
-          ? Math.floor((epoch - startSeconds) / timeframeSeconds) + bias
-          : grid.positionOf(epoch);
-        if (page === undefined) {
-          page = this.#slots.pageOf(position);
-          pageFirst = page.first;
-          lowest = highest = position;
-        } else if (position < pageFirst || position >= pageFirst + recordsPerPage) break;
-        if (position < lowest) lowest = position;
-        if (position > highest) highest = position;
-        const slot = (position - pageFirst) * recordBytes;
-        runSlots[count] = slot;
-        // On disk: the index is 1-based, and 0 on Jan 1 of a daily bucket: position + 1 in both.
-        page.words[slot >> 2] = position + 1;
-        page.words[(slot >> 2) + 1] = 0;
-      }
-      if (page === undefined) return next;
-      this.#copyColumns(block, offsets, start, page, count);
-      this.#touch(page, lowest, highest);
+    const { first } = page;
+    let lowest = Number.POSITIVE_INFINITY;
+    let highest = Number.NEGATIVE_INFINITY;
+    const countMax = Math.min(rowCount - row, RUN_ROWS_MAX);
+    let count = 0;
+    for (; count < countMax; count++) {
+      const position = this.#positionAt(words, epochs + 2 * (row + count));
+      if (position < first || position >= first + recordsPerPage) break;
+      if (position < lowest) lowest = position;
+      if (position > highest) highest = position;
+      const slot = (position - first) * recordBytes;
+      runSlots[count] = slot;
+      putIndex(page, slot, position);
     }
-    return next;
+    this.#copyColumns(block, offsets, row, page, count);
+    this.#touch(page, lowest, highest);
+    return count;
   }
 
   #copyColumns(
@@ -261,4 +298,10 @@ export class FixedYear implements StoredYear, ScannedYear {
   discard(): void {
     this.#slots.discard();
   }
+}
+
+/** On disk: the index is 1-based, and 0 on Jan 1 of a daily bucket: position + 1 in both. */
+function putIndex({ words }: Page, slot: number, position: number): void {
+  words[slot >> 2] = position + 1;
+  words[(slot >> 2) + 1] = 0;
 }

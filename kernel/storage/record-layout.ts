@@ -7,6 +7,7 @@
  */
 
 import type { ElementType } from '../base/element-type.ts';
+import { LAYOUTS_SHARED_MAX } from '../base/limits.ts';
 import { type BucketSchema, payloadBytesOf, recordBytesOf, tickBytesOf } from '../base/schema.ts';
 
 /** Memory with records in it; `words` is over the same bytes. */
@@ -44,7 +45,23 @@ export function tickLayout(schema: BucketSchema): RecordLayout {
   return layout(schema, tickBytesOf(schema), 0);
 }
 
+/**
+ * Buckets of the same columns share a layout: it is looked at for each block, and thousands of equal
+ * ones would not stay in the processor's cache.
+ */
+const shared = new Map<string, RecordLayout>();
+
 function layout(schema: BucketSchema, strideBytes: number, first: number): RecordLayout {
+  const columns = schema.columns.map(({ name, type }) => [name, type.code]);
+  const text = JSON.stringify([schema.recordType, columns]);
+  const known = shared.get(text);
+  if (known !== undefined) return known;
+  const made = makeLayout(schema, strideBytes, first);
+  if (shared.size < LAYOUTS_SHARED_MAX) shared.set(text, made);
+  return made;
+}
+
+function makeLayout(schema: BucketSchema, strideBytes: number, first: number): RecordLayout {
   let recordOffset = first;
   const columns = schema.columns.map(({ name, type }): ColumnPlace => {
     const at = recordOffset;
@@ -95,6 +112,23 @@ export function scatterColumn(
       for (let at = 0; at < bytes >> 2; at++) to[write + at] = from[read++] ?? 0;
     }
   }
+}
+
+/** As `scatterColumn`, of one value into the record at `record`. */
+export function copyValue(
+  { bytes, recordOffset, isWords }: ColumnPlace,
+  source: RecordMemory,
+  sourceAt: number,
+  target: RecordMemory,
+  record: number,
+): void {
+  const at = record + recordOffset;
+  if (isWords)
+    for (let byte = 0; byte < bytes; byte += 4)
+      target.words[(at + byte) >> 2] = source.words[(sourceAt + byte) >> 2] ?? 0;
+  else
+    for (let byte = 0; byte < bytes; byte++)
+      target.bytes[at + byte] = source.bytes[sourceAt + byte] ?? 0;
 }
 
 /** The way back: values of the records at `records[0..count)`, packed at the start of `target`. */
