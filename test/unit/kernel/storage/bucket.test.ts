@@ -1,4 +1,4 @@
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
@@ -9,9 +9,14 @@ import {
   STRING16,
   UINT16,
 } from '../../../../kernel/base/element-type.ts';
-import type { BucketSchema } from '../../../../kernel/base/schema.ts';
+import { type BucketSchema, recordBytesOf } from '../../../../kernel/base/schema.ts';
 import { parseTimeBucketKey } from '../../../../kernel/base/time-bucket-key.ts';
 import type { Bucket } from '../../../../kernel/storage/bucket.ts';
+import {
+  encodeHeader,
+  HEADER_BYTES,
+  HEADER_COLUMNS_MAX,
+} from '../../../../kernel/storage/header.ts';
 import {
   blockOf,
   blockOfRows,
@@ -167,6 +172,66 @@ test('rows of one block may lie in several years, back and forth', async () => {
   const values = rowsOf(await subject.scan({ fromEnd: false })).map(([, open]) => open);
   expect(values).toEqual([0, 2, 3, 1]);
   expect(rowsOf(subject.lastRow())[0]?.[1]).toBe(1);
+});
+
+test('rows may go from year to year a block at a time, too', async () => {
+  const path = 'X/1Min/OHLCV';
+  const year = 366 * 86_400;
+  const times = [T, T + year, T + 60, T - year, T + year + 60];
+  for (const [at, time] of times.entries())
+    bucket(path, bars).apply(blockOfRows(bars, [[time, at, at, at, at, at]]));
+  const rows = rowsOf(await (await reopen(path)).scan({ fromEnd: false }));
+  expect(rows.map(([epoch, open]) => [epoch, open])).toEqual([
+    [T - year, 3],
+    [T, 0],
+    [T + 60, 2],
+    [T + year, 1],
+    [T + year + 60, 4],
+  ]);
+});
+
+test.each(['fixed', 'variable'] as const)(
+  'a %s bucket found with more columns than we make takes rows',
+  async (recordType) => {
+    const path = 'X/1H/WIDE';
+    store.catalog.materialize(bucket(path, { ...bars, recordType }), 2021);
+    await writeBack();
+    const columns = Array.from({ length: HEADER_COLUMNS_MAX }, (_, at) => ({
+      name: `C${at}`,
+      type: at % 2 === 0 ? BYTE : UINT16,
+    }));
+    const schema = { recordType, columns };
+    const file = join(scratch.root, path, '2021.bin');
+    writeFileSync(
+      file,
+      encodeHeader({ description: '', year: 2021, schema, timeframeSeconds: 3600 }),
+    );
+    truncateSync(file, HEADER_BYTES + 365 * 24 * recordBytesOf(schema));
+    const wide = await reopen(path);
+    expect(wide.readOnlyReason).toBeUndefined();
+    const rows = [T - 1800, T + 1800].map((time) => [time, ...columns.map((_, at) => at % 127), 0]);
+    wide.apply(blockOfRows(schema, rows));
+    wide.apply(blockOfRows(schema, rows.slice(1)));
+    const found = rowsOf(await (await reopen(path)).scan({ fromEnd: false }));
+    const isFixed = recordType === 'fixed';
+    expect(found).toEqual(isFixed ? rows.map((row) => row.slice(0, -1)) : [...rows, rows[1]]);
+  },
+);
+
+test('buckets whose columns differ in nothing but a name keep their own', async () => {
+  const named = (name: string): BucketSchema => ({
+    recordType: 'fixed',
+    columns: [{ name, type: FLOAT64 }],
+  });
+  for (const name of ['A', 'B'])
+    bucket(`X/1Min/${name}`, named(name)).apply(blockOfRows(named(name), [[T, 1]]));
+  for (const name of ['A', 'B']) {
+    const series = await bucket(`X/1Min/${name}`, named(name)).scan({
+      fromEnd: false,
+      columns: [name],
+    });
+    expect(series.columns.map((column) => column.name)).toEqual(['Epoch', name]);
+  }
 });
 
 test('a bar of Jan 1 of a daily bucket is kept in the tail of the header', async () => {

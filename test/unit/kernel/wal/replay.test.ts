@@ -6,7 +6,12 @@ import type { Catalog } from '../../../../kernel/storage/catalog.ts';
 import { realFilesystem } from '../../../../kernel/storage/filesystem.ts';
 import { encodeCreateYear, encodeDestroy } from '../../../../kernel/wal/entries.ts';
 import { readLog } from '../../../../kernel/wal/reader.ts';
-import { type ReplayReport, removeLog, replay } from '../../../../kernel/wal/replay.ts';
+import {
+  type AppliedRows,
+  type ReplayReport,
+  removeLog,
+  replay,
+} from '../../../../kernel/wal/replay.ts';
 import { segmentPath } from '../../../../kernel/wal/segments.ts';
 import type { WalWriter } from '../../../../kernel/wal/writer.ts';
 import { BARS, barGroup, bucketOf, groupOf, openLog, TICKS } from '../../../support/log.ts';
@@ -69,6 +74,40 @@ test('rows of buckets nobody has on disk are there, and stay after the checkpoin
   expect(await rowsIn(second.catalog, 2)).toEqual([[T0, 5, 250_000_000]]);
   await second.writer.close();
   expect(readdirSync(root).filter((name) => name.endsWith('.wal'))).toEqual([]);
+});
+
+test('rows find their bucket by any number the log may give it', async () => {
+  const root = temporaryDirectory();
+  const writer = await openLog(root);
+  const ids = [70_001, 1, 4_294_967_295, 65_535, 65_537];
+  for (const [value, bucket] of ids.entries())
+    await writer.append(groupOf({ bucket, rows: [[T0, value, 0]] }));
+  const { catalog } = openStore(root);
+  expect(replayInto(root, catalog)).toMatchObject({ groups: 5, rows: 5, damage: [] });
+  for (const [value, id] of ids.entries())
+    expect((await rowsIn(catalog, id))?.map(([, open]) => open)).toEqual([value]);
+});
+
+test('what was applied is told by its times, block by block', async () => {
+  const root = temporaryDirectory();
+  const writer = await openLog(root);
+  const rows = [T0 + 60, T0, T0 + 120].map((time) => [time, 1, 1]);
+  await writer.append(groupOf({ bucket: 1, rows }, { bucket: 3, rows: rows.slice(1) }));
+  await writer.append(groupOf({ bucket: 1, rows: rows.slice(2) }));
+  const { catalog } = openStore(root);
+  const told: unknown[] = [];
+  const onRows = (applied: AppliedRows): void => {
+    told.push({ ...applied });
+  };
+  replay({ root, filesystem: realFilesystem, catalog, onReport: () => undefined, onRows });
+  const times = (key: string, fromSeconds: number, toSeconds: number): AppliedRows => {
+    return { key, fromSeconds, toSeconds };
+  };
+  expect(told).toEqual([
+    times('B1/1Min/OHLCV', T0, T0 + 120),
+    times('B3/1Min/OHLCV', T0, T0 + 120),
+    times('B1/1Min/OHLCV', T0 + 120, T0 + 120),
+  ]);
 });
 
 describe('a checkpoint cut short', () => {
