@@ -3,7 +3,8 @@
  *
  * `applyRows` is the hot path of the server. Rows are taken in runs that share a page; of a run,
  * first the slots are computed, then each column is copied in one loop. Order: rows of a run are
- * copied in row order within each column, so of two rows for one slot the later one stays whole.
+ * copied in row order within each column, so of two rows for one slot the later one stays whole. The
+ * last row of a block, mostly its only one, is copied by itself.
  */
 
 import { PAGE_BYTES, SCAN_SLICE_BYTES } from '../base/limits.ts';
@@ -86,7 +87,7 @@ export class FixedYear implements StoredYear, ScannedYear {
       const position = this.#positionAt(words, epochs + 2 * next);
       if (position === OTHER_YEAR) return next;
       const page = this.#slots.pageOf(position);
-      // Where buckets get a row at a time, a run would cost more than its row.
+      // A feeder that writes a row at a time makes blocks of one: a run would cost more than the row.
       if (next + 1 === rowCount) this.#applyRow(block, offsets, next++, page, position);
       else next += this.#applyRun(block, offsets, next, page);
     }
