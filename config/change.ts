@@ -62,6 +62,7 @@ const SETTING_KEYS: Readonly<Record<SettingKey, string>> = {
   checkpointIntervalMs: 'checkpoint_interval',
   compressTicks: 'disable_variable_compression',
   tickReadMode: 'tick_read_mode',
+  checksums: 'checksums',
   pluginDirectory: 'plugin_dir',
   adminToken: 'admin_token',
 };

@@ -47,6 +47,8 @@ export interface Settings {
   readonly checkpointIntervalMs: number;
   readonly compressTicks: boolean;
   readonly tickReadMode: TickReadMode;
+  /** Cold pages and chunks of year files get checksums. */
+  readonly checksums: boolean;
   /** As written: relative to the directory of mkts.yml. */
   readonly pluginDirectory: string | undefined;
   /** Who shows it may use the admin API; undefined: programs on this machine. */
@@ -98,6 +100,9 @@ const settingsShape = z.object({
   tick_read_mode: word(['exact', 'reference'])
     .default('exact')
     .describe('nanoseconds of ticks: exact, or rounded as the Go server rounds them'),
+  checksums: truth
+    .default(false)
+    .describe('written pages get checksums beside their year file, held against them when read'),
   plugin_dir: nonEmptyText.optional().describe('where plugins are looked for first'),
   admin_token: nonEmptyText
     .optional()
@@ -169,6 +174,7 @@ export function parseSettings(given: unknown): ParsedSettings {
       checkpointIntervalMs: keys.checkpoint_interval,
       compressTicks: !keys.disable_variable_compression,
       tickReadMode: keys.tick_read_mode,
+      checksums: keys.checksums,
       pluginDirectory: keys.plugin_dir,
       adminToken: keys.admin_token,
       triggers: keys.triggers.map(entrySettings),

@@ -103,7 +103,7 @@ interface RecoveredParts {
 /** Throws ConfigError or StorageError if it cannot start; then nothing is left running. */
 export async function startKernel(options: KernelOptions): Promise<Kernel> {
   const { config, log } = options;
-  const { rootDirectory: root, zone } = config;
+  const { rootDirectory: root, zone, compressTicks, tickReadMode, checksums } = config;
   const startedMs = performance.now();
   // Lines about plugins go through it: they are kept, and each plugin has a level of its own.
   const journal = new PluginJournal({ log, now: Date.now });
@@ -123,8 +123,7 @@ export async function startKernel(options: KernelOptions): Promise<Kernel> {
       root,
       filesystem: realFilesystem,
       zone,
-      compressTicks: config.compressTicks,
-      tickReadMode: config.tickReadMode,
+      ...{ compressTicks, tickReadMode, checksums },
       onDamage: (error) => log.error(error),
     });
     undo.push(() => catalog.close());

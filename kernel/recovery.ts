@@ -21,7 +21,11 @@ import type { Filesystem } from './storage/filesystem.ts';
 import type { Dispatcher } from './triggers/dispatcher.ts';
 import { NO_ORIGINS } from './triggers/origin-chain.ts';
 import type { LogSync } from './wal/log-sync.ts';
-import { replayReferenceLogs, retireReferenceLogs } from './wal/reference-log.ts';
+import {
+  listReferenceLogs,
+  replayReferenceLogs,
+  retireReferenceLogs,
+} from './wal/reference-log.ts';
 import { type AppliedRows, removeLog, replay } from './wal/replay.ts';
 import { type Definitions, type OwedBatch, WalWriter } from './wal/writer.ts';
 
@@ -62,6 +66,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     changeText(states, plugin, change);
     stateChanges++;
   };
+  // Order: before a year file is looked into. It wrote there without these sums.
+  if (listReferenceLogs(root, filesystem).length > 0) catalog.dropSums();
   const own = replay({ root, filesystem, catalog, onReport, onRows, onState });
   const reference = replayReferenceLogs({ root, filesystem, catalog, zone, onReport, onRows });
   for (const { path } of reference.logs)

@@ -142,6 +142,9 @@ export const ERROR_TEXTS = {
   MKTS_LETTERS_CORRUPT:
     'dead letters in {path}: {lines} lines are skipped, the first at offset {offset}: {reason}',
   MKTS_CELL_CORRUPT: 'year file {path} has a damaged interval at offset {offset}: {reason}',
+  MKTS_PAGE_CORRUPT:
+    'year file {path}: {bytes} bytes at offset {offset}, {from} to {to}, are not what was written: {reason}',
+  MKTS_SUMS_CORRUPT: 'checksums in {path} are not used: {reason}',
   MKTS_BUCKET_READ_ONLY: 'bucket {key} is read-only: {reason}',
 } as const;
 

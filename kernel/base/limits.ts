@@ -120,6 +120,8 @@ export const LAYOUTS_SHARED_MAX = 1024;
 export const OPEN_FILES_MAX = 512;
 /** Damaged intervals told of one year file; the rest is skipped without a word. */
 export const DAMAGE_REPORTS_PER_FILE_MAX = 100;
+/** A page that was not written for so many write-backs is cold: its sum goes to disk. */
+export const SUM_AFTER_WRITE_BACKS = 20;
 /** Year files a write-back syncs at a time: libuv's pool has four threads by default. */
 export const WRITE_BACK_SYNCS_MAX = 4;
 

@@ -6,7 +6,13 @@
  * the server failed, and the log says more.
  */
 
-import { ERROR_TEXTS, type ErrorCode, MktsError, RequestError } from '../base/errors.ts';
+import {
+  CorruptionError,
+  ERROR_TEXTS,
+  type ErrorCode,
+  MktsError,
+  RequestError,
+} from '../base/errors.ts';
 
 export interface WireError {
   readonly code: ErrorCode;
@@ -18,6 +24,9 @@ export interface WireError {
 export function wireErrorOf(thrown: unknown): WireError {
   if (thrown instanceof RequestError)
     return { code: thrown.code, text: wireText(thrown), isInternal: false };
+  // Its path is that of a key. It is in the log since it was found, and need not be again.
+  if (thrown instanceof CorruptionError && thrown.code === 'MKTS_PAGE_CORRUPT')
+    return { code: thrown.code, text: wireText(thrown), isInternal: false };
   if (thrown instanceof MktsError && thrown.name === 'StorageError')
     return {
       code: 'MKTS_WRITES_STOPPED',
@@ -27,7 +36,7 @@ export function wireErrorOf(thrown: unknown): WireError {
   return { code: 'MKTS_INTERNAL', text: ERROR_TEXTS.MKTS_INTERNAL, isInternal: true };
 }
 
-function wireText({ code, fields }: RequestError): string {
+function wireText({ code, fields }: MktsError): string {
   return ERROR_TEXTS[code].replace(/\{(\w+)\}/g, (_place, field: string) =>
     String(fields[field] ?? ''),
   );

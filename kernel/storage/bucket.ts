@@ -130,6 +130,12 @@ export class Bucket {
     this.#state = 'visible';
   }
 
+  /** For the catalog: cells of a year are about to be restored. */
+  beforeRestore(year: number, offsets: readonly number[]): void {
+    const stored = this.#years.get(year);
+    if (stored instanceof TickYear) stored.beforeRestore(offsets);
+  }
+
   /** For the catalog: puts back a cell of a year file; other years are none of the log's. */
   restoreCell(year: number, offset: number, bytes: Uint8Array): void {
     const stored = this.#years.get(year);

@@ -15,9 +15,11 @@ import { isStorable } from '../base/timeframe.ts';
 import type { Zone } from '../base/zone.ts';
 import { Bucket, readOnlyError } from './bucket.ts';
 import { type FoundBucket, readTree } from './catalog-tree.ts';
+import { ColdPages } from './cold-pages.ts';
 import {
   CATEGORY_CHAIN,
   damagedYearFileName,
+  isSumsFileName,
   LEAF_CATEGORY,
   parseYearFileName,
   yearFileName,
@@ -38,6 +40,10 @@ export interface StoreOptions {
   readonly zone: Zone;
   readonly compressTicks: boolean;
   readonly tickReadMode: TickReadMode;
+  /** Pages and chunks get sums when they are cold; default: they do not. */
+  readonly checksums?: boolean;
+  /** Default SUM_AFTER_WRITE_BACKS. */
+  readonly sumAfterWriteBacks?: number;
   /** Called once per damaged file or cell, also while the catalog opens; never throws. */
   onDamage(error: CorruptionError): void;
 }
@@ -60,7 +66,7 @@ export class Catalog {
 
   private constructor(options: StoreOptions) {
     const damage: CorruptionError[] = [];
-    const { filesystem, root, zone, compressTicks, tickReadMode } = options;
+    const { filesystem, root, zone, compressTicks, tickReadMode, checksums = false } = options;
     this.#damage = damage;
     this.#context = {
       root,
@@ -68,6 +74,8 @@ export class Catalog {
       zone,
       compressTicks,
       tickReadMode,
+      checksums,
+      coldPages: new ColdPages(options.sumAfterWriteBacks),
       files: new OpenFiles(filesystem),
       directories: new LeafDirectories(root, filesystem),
       residents: new Residents(),
@@ -219,15 +227,51 @@ export class Catalog {
 
   /** For replay, before anything is applied: undoes the cells of a checkpoint cut short. */
   restoreCells(cells: readonly CellImage[]): void {
+    const offsets = new Map<string, number[]>();
+    for (const { path, offset } of cells) {
+      const ofFile = offsets.get(path);
+      if (ofFile === undefined) offsets.set(path, [offset]);
+      else ofFile.push(offset);
+    }
+    for (const [path, ofFile] of offsets) {
+      const { bucket, year } = this.#yearOf(path);
+      if (year !== undefined) bucket?.beforeRestore(year, ofFile);
+    }
     for (const { path, offset, bytes } of cells) {
-      const year = parseYearFileName(basename(path));
-      const bucket = this.#visible.get(dirname(path));
+      const { bucket, year } = this.#yearOf(path);
       if (year !== undefined) bucket?.restoreCell(year, offset, bytes);
     }
   }
 
-  /** Closes files; writes nothing back. */
+  /**
+   * For recovery, before anything is read of year files: a Go server has written to them, and not told
+   * their sums. Each directory is synced whatever was found, since a start before may have removed
+   * them and not come so far.
+   */
+  dropSums(): void {
+    const { filesystem, root } = this.#context;
+    for (const [directory, category] of this.#categories) {
+      const path = join(root, directory);
+      if (category !== LEAF_CATEGORY || !filesystem.exists(path)) continue;
+      for (const { name, kind } of filesystem.list(path))
+        if (kind === 'file' && isSumsFileName(name)) filesystem.remove(join(path, name));
+      filesystem.syncDirectory(path);
+    }
+  }
+
+  #yearOf(path: string): {
+    readonly bucket?: Bucket | undefined;
+    readonly year?: number | undefined;
+  } {
+    return {
+      bucket: this.#visible.get(dirname(path)),
+      year: parseYearFileName(basename(path)),
+    };
+  }
+
+  /** Closes files; writes nothing back but the sums of pages that are. */
   close(): void {
+    this.#context.coldPages.close();
     this.#context.files.close();
   }
 

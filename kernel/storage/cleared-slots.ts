@@ -40,6 +40,17 @@ export class ClearedSlots {
       }
   }
 
+  /** True if all of [from, to) is cleared: there is nothing to read. */
+  covers(from: number, to: number): boolean {
+    const isIn = (range: SlotRange): boolean => range.from <= from && range.to >= to;
+    return this.#waiting.some(isIn) || this.#underWay.some(isIn);
+  }
+
+  /** True if some of [from, to) was cleared since the write-back under way began. */
+  isWaiting(from: number, to: number): boolean {
+    return this.#waiting.some((range) => range.from < to && range.to > from);
+  }
+
   /** A write-back begins: what it has to write zeros to. */
   begin(): readonly SlotRange[] {
     this.#underWay = this.#waiting;

@@ -74,6 +74,15 @@ export function newYearFileName(year: number): string {
   return `${yearFileName(year)}${NEW_EXTENSION}`;
 }
 
+/** Of the checksums of a year file. */
+export function sumsFileName(year: number): string {
+  return `${year}.sums`;
+}
+
+export function isSumsFileName(name: string): boolean {
+  return /^[1-9]\d{0,4}\.sums$/.test(name);
+}
+
 /** Name for the n-th broken file of a year. */
 export function damagedYearFileName(year: number, n: number): string {
   return `${yearFileName(year)}.damaged-${n}`;

@@ -26,7 +26,9 @@ import {
   type ScanRequest,
 } from './scan-parts.ts';
 import type { StoredYear, YearWork } from './store-context.ts';
+import { sumOf } from './sums-format.ts';
 import type { YearFile } from './year-file.ts';
+import type { OverwrittenPage } from './year-sums.ts';
 
 /** A row block where it lies; `words` covers the whole buffer, `offset` is a multiple of 8. */
 export interface RowBlockRef {
@@ -256,32 +258,45 @@ export class FixedYear implements StoredYear, ScannedYear {
 
   beginWork(): YearWork {
     const { file } = this;
-    const work = this.#slots.dirtyPages().map((page) => {
+    const slots = this.#slots;
+    const work = slots.dirtyPages().map((page) => {
       const { dirtyFrom, dirtyTo } = page;
       page.isInFlight = true;
       page.dirtyFrom = page.dirtyTo = 0;
-      return { page, from: dirtyFrom, to: dirtyTo };
+      return { page, from: dirtyFrom, to: dirtyTo, sum: 0 };
     });
-    const { residents } = file.context;
-    const slots = this.#slots;
+    const { residents, checksums } = file.context;
     const cleared = slots.beginCleared();
     return {
       year: this,
       cells: [],
       *writeTail(): Generator<void> {},
+      pages() {
+        const pages = new Map<number, OverwrittenPage>();
+        for (const page of slots.clearedPages(cleared)) pages.set(page.index, page);
+        for (const { page } of work) pages.set(page.index, page);
+        return [...pages.values()];
+      },
+      chunks: () => [],
       *writeSlots(): Generator<void> {
         yield* slots.writeCleared(cleared);
         // Rows applied since `beginWork` may travel along: replay puts them there once more.
-        for (const { page, from, to } of work) {
+        for (const written of work) {
+          const { page, from, to } = written;
           file.write(page.bytes.subarray(from, to), file.offsetOf(page.first) + from);
+          if (checksums) written.sum = sumOf(slots.slotBytesOf(page));
           yield;
         }
       },
       succeed(): void {
         slots.endCleared('durable');
-        for (const { page } of work) {
+        for (const { page, sum } of work) {
           page.isInFlight = false;
-          if (page.dirtyTo === 0 && !file.isDestroyed) residents.release(page);
+          if (page.dirtyTo > 0 || file.isDestroyed) continue;
+          // Order: before it is released, which may let it go.
+          if (page.fault === undefined && !slots.isClearedAgain(page.index))
+            file.sums.written(page.index, sum);
+          residents.release(page);
         }
       },
       fail: (): void => {

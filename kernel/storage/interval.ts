@@ -4,6 +4,7 @@
  * that a write-back can hold `bytes` and `count` of a moment without copying.
  */
 
+import type { CorruptionError } from '../base/errors.ts';
 import { type ColumnPlace, type RecordMemory, scatterColumn } from './record-layout.ts';
 import type { Resident } from './residents.ts';
 import { sortedPart, sortRecords, TICK_BYTES, tickAt } from './tick-chunk.ts';
@@ -22,6 +23,8 @@ export class Interval implements Resident, RecordMemory {
   /** The chunk a checkpoint has left on disk; a length of 0: none. */
   cellOffset = 0;
   cellLength = 0;
+  /** The chunk it was loaded from was not what was written: readers are refused. */
+  fault: CorruptionError | undefined;
   isDirty = false;
   isInFlight = false;
   /** How often records were taken away: with the count, it says whether memory is as it was. */

@@ -4,13 +4,19 @@
  * A page is loaded by one read on first touch, or by none if it lies outside the filled bounds.
  * Invariant: the bytes of a page are the truth about its slots; the file equals them outside the
  * dirty range, but for slots that were cleared (cleared-slots.ts) and are not yet on disk.
+ *
+ * A page whose bytes in the file do not match their sum (year-sums.ts) is refused to readers. Writers
+ * take it as it is: what they put there is newer, and must not be lost.
  */
 
-import { PAGE_BYTES, SCAN_SLICE_BYTES } from '../base/limits.ts';
+import type { CorruptionError } from '../base/errors.ts';
+import { SCAN_SLICE_BYTES } from '../base/limits.ts';
 import { ClearedSlots, type SlotRange } from './cleared-slots.ts';
 import type { RecordMemory } from './record-layout.ts';
 import type { Resident } from './residents.ts';
+import { recordsPerPageOf } from './sums-file.ts';
 import type { YearFile } from './year-file.ts';
+import type { OverwrittenPage } from './year-sums.ts';
 
 export class Page implements Resident, RecordMemory {
   readonly slots: SlotPages;
@@ -23,6 +29,8 @@ export class Page implements Resident, RecordMemory {
   dirtyFrom = 0;
   dirtyTo = 0;
   isInFlight = false;
+  /** The bytes were not those of their sum when they were read. */
+  fault: CorruptionError | undefined;
 
   constructor(slots: SlotPages, index: number, first: number, bytes: number) {
     this.slots = slots;
@@ -74,10 +82,10 @@ export class SlotPages {
   constructor(file: YearFile) {
     this.file = file;
     this.recordBytes = file.recordBytes;
-    this.recordsPerPage = Math.max(1, Math.floor(PAGE_BYTES / this.recordBytes));
+    this.recordsPerPage = recordsPerPageOf(this.recordBytes);
   }
 
-  /** The page of a position, loaded if need be. */
+  /** The page of a position, loaded if need be; for writers, who must heed its fault themselves. */
   pageOf(position: number): Page {
     let page = this.#recent;
     const isRecent =
@@ -119,7 +127,9 @@ export class SlotPages {
     for (const page of this.#pages.values()) {
       const from = Math.max(0, range.from - page.first);
       const to = Math.min(recordsPerPage, range.to - page.first);
-      if (from < to) page.bytes.fill(0, from * recordBytes, to * recordBytes);
+      if (from >= to) continue;
+      page.bytes.fill(0, from * recordBytes, to * recordBytes);
+      if (this.#isWhole(page.index, range)) page.fault = undefined;
     }
     this.#cleared.add(range);
   }
@@ -150,6 +160,21 @@ export class SlotPages {
       }
   }
 
+  /** The pages `writeCleared` may write to. What is left of one that was cleared in part is looked at. */
+  *clearedPages(ranges: readonly SlotRange[]): Generator<OverwrittenPage> {
+    for (const range of ranges)
+      for (let index = this.#indexOf(range.from); this.#firstOf(index) < range.to; index++) {
+        const isWhole = this.#isWhole(index, range);
+        const position = Math.max(range.from, this.#firstOf(index));
+        yield { index, fault: isWhole ? undefined : this.pageOf(position).fault };
+      }
+  }
+
+  /** True if slots of a page were cleared since the write-back began: memory is ahead of the file. */
+  isClearedAgain(index: number): boolean {
+    return this.#cleared.isWaiting(this.#firstOf(index), this.#firstOf(index + 1));
+  }
+
   /** How the write-back ended that was to write the zeros. */
   endCleared(how: 'durable' | 'failed'): void {
     this.#cleared.end(how);
@@ -164,6 +189,7 @@ export class SlotPages {
   forget(page: Page): void {
     if (this.#recent === page) this.#recent = undefined;
     this.#pages.delete(page.index);
+    this.file.sums.letGo(page.index);
   }
 
   discard(): void {
@@ -172,7 +198,7 @@ export class SlotPages {
     this.#recent = undefined;
   }
 
-  /** The longest piece at the low end of [from, to), at most `bytesMax` long. */
+  /** The longest piece at the low end of [from, to), at most `bytesMax` long. Throws MKTS_PAGE_CORRUPT. */
   pieceAtStart(from: number, to: number, bytesMax: number): Piece {
     const page = this.residentPageOf(from);
     if (page !== undefined) return this.#pagePiece(page, from, to);
@@ -182,10 +208,10 @@ export class SlotPages {
     let next = index + 1;
     while (next - index < pages && this.#firstOf(next) < to && this.#isAlike(next, isHole)) next++;
     const end = Math.min(to, this.#firstOf(next));
-    return isHole ? holeOf(from, end) : this.#filePiece(from, end);
+    return isHole ? holeOf(from, end) : this.#filePiece(from, end, false);
   }
 
-  /** The longest piece at the high end of [from, to), at most `bytesMax` long. */
+  /** The longest piece at the high end of [from, to), as above. */
   pieceAtEnd(from: number, to: number, bytesMax: number): Piece {
     const page = this.residentPageOf(to - 1);
     if (page !== undefined) return this.#pagePiece(page, Math.max(from, page.first), to);
@@ -196,19 +222,21 @@ export class SlotPages {
     while (index - low + 1 < pages && this.#firstOf(low) > from && this.#isAlike(low - 1, isHole))
       low--;
     const first = Math.max(from, this.#firstOf(low));
-    return isHole ? holeOf(first, to) : this.#filePiece(first, to);
+    return isHole ? holeOf(first, to) : this.#filePiece(first, to, true);
   }
 
   #pagePiece(page: Page, from: number, to: number): Piece {
+    if (page.fault !== undefined) throw page.fault;
     if (!page.isHeld) this.file.context.residents.touch(page);
     const end = Math.min(to, page.first + this.recordsPerPage);
     return { first: from, end, offset: (from - page.first) * this.recordBytes, memory: page };
   }
 
   /** Slots of no resident page: from the file, through a page if they are few. */
-  #filePiece(first: number, end: number): Piece {
+  #filePiece(first: number, end: number, isBackward: boolean): Piece {
     if (this.#indexOf(first) === this.#indexOf(end - 1))
       return this.#pagePiece(this.pageOf(first), first, end);
+    if (this.file.sums.isRead) return this.#checkedPiece(first, end, isBackward);
     const bytes = (end - first) * this.recordBytes;
     const target = scratch.bytes.subarray(0, bytes);
     this.file.read(target, this.file.offsetOf(first));
@@ -217,6 +245,34 @@ export class SlotPages {
       return { first, end, offset: 0, memory: scratch };
     this.#rememberHole(first, end);
     return holeOf(first, end);
+  }
+
+  /**
+   * As `#filePiece`, of pages that may have sums: they are read whole. A page that does not match ends
+   * the piece before it, since the scan may have enough by then; if it comes first, it is thrown.
+   */
+  #checkedPiece(first: number, end: number, isBackward: boolean): Piece {
+    const { file, recordBytes } = this;
+    const low = this.#indexOf(first);
+    const readFrom = this.#firstOf(low);
+    const readTo = Math.min(this.#firstOf(this.#indexOf(end - 1) + 1), file.endPosition);
+    const target = scratch.bytes.subarray(0, (readTo - readFrom) * recordBytes);
+    file.read(target, file.offsetOf(readFrom));
+    const fault = file.sums.verify(low, target, isBackward);
+    this.#cleared.mask(target, readFrom, recordBytes);
+    let [from, to] = [first, end];
+    if (fault !== undefined) {
+      if (isBackward) from = Math.max(from, this.#firstOf(fault.index + 1));
+      else to = Math.min(to, this.#firstOf(fault.index));
+      if (from >= to) throw fault.error;
+    }
+    const offset = (from - readFrom) * recordBytes;
+    const bytes = (to - from) * recordBytes;
+    const looked = target.subarray(offset, offset + bytes);
+    if (Buffer.compare(looked, zeros.subarray(0, bytes)) !== 0)
+      return { first: from, end: to, offset, memory: scratch };
+    this.#rememberHole(from, to);
+    return holeOf(from, to);
   }
 
   /** Holes inside a year are remembered per page, so that a sparse year is read through once. */
@@ -230,8 +286,14 @@ export class SlotPages {
         this.#holes[index] = 1;
   }
 
+  /** Nothing is to be read there. */
   #isHole(index: number): boolean {
-    return !this.file.isOnDisk || this.#holes?.[index] === 1;
+    if (!this.file.isOnDisk || this.#holes?.[index] === 1) return true;
+    return this.#cleared.covers(this.#firstOf(index), this.#endOf(index));
+  }
+
+  #isWhole(index: number, { from, to }: SlotRange): boolean {
+    return from <= this.#firstOf(index) && to >= this.#endOf(index);
   }
 
   #isAlike(index: number, isHole: boolean): boolean {
@@ -246,12 +308,19 @@ export class SlotPages {
     const end = Math.min(first + this.recordsPerPage, file.endPosition);
     const isEmpty = this.#isHole(index) || first >= file.filledTo || end <= file.filledFrom;
     if (!isEmpty) {
-      const target = page.bytes.subarray(0, (end - first) * this.recordBytes);
-      file.read(target, file.offsetOf(first));
-      this.#cleared.mask(target, first, this.recordBytes);
+      const bytes = page.bytes.subarray(0, (end - first) * this.recordBytes);
+      file.read(bytes, file.offsetOf(first));
+      if (file.sums.isRead) page.fault = file.sums.verify(index, bytes)?.error;
+      this.#cleared.mask(bytes, first, this.recordBytes);
     }
     this.#pages.set(index, page);
     return page;
+  }
+
+  /** Bytes of a page that are slots of the file: the last page may have fewer. */
+  slotBytesOf({ first, bytes }: Page): Uint8Array {
+    const end = Math.min(first + this.recordsPerPage, this.file.endPosition);
+    return bytes.subarray(0, (end - first) * this.recordBytes);
   }
 
   #pagesIn(bytes: number): number {
@@ -263,6 +332,11 @@ export class SlotPages {
 
   #indexOf(position: number): number {
     return Math.floor((position - this.file.firstPosition) / this.recordsPerPage);
+  }
+
+  /** One past the last slot of a page. */
+  #endOf(index: number): number {
+    return Math.min(this.#firstOf(index + 1), this.file.endPosition);
   }
 
   #firstOf(index: number): number {

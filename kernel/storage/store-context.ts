@@ -3,11 +3,13 @@
 import type { CorruptionError } from '../base/errors.ts';
 import type { TickReadMode } from '../base/tick-time.ts';
 import type { Zone } from '../base/zone.ts';
+import type { ColdPages } from './cold-pages.ts';
 import type { Filesystem } from './filesystem.ts';
 import type { LeafDirectories } from './leaf-directories.ts';
 import type { OpenFiles } from './open-files.ts';
 import type { Residents } from './residents.ts';
 import type { YearFile } from './year-file.ts';
+import type { OverwrittenPage, WrittenChunk } from './year-sums.ts';
 
 export interface StoreContext {
   readonly root: string;
@@ -15,6 +17,9 @@ export interface StoreContext {
   readonly zone: Zone;
   readonly compressTicks: boolean;
   readonly tickReadMode: TickReadMode;
+  /** Cold pages and chunks get sums; those there are, are kept right in any case. */
+  readonly checksums: boolean;
+  readonly coldPages: ColdPages;
   readonly files: OpenFiles;
   readonly directories: LeafDirectories;
   readonly residents: Residents;
@@ -48,7 +53,11 @@ export interface YearWork {
   readonly cells: readonly CellImage[];
   /** Appends what slots will point at. Order: durable before `writeSlots`. */
   writeTail(): Generator<void>;
-  /** Writes slots in place. */
+  /** Pages that `writeSlots` overwrites. */
+  pages(): readonly OverwrittenPage[];
+  /** What `writeTail` appended. */
+  chunks(): readonly WrittenChunk[];
+  /** Writes slots in place. Order: `YearSums.beforeSlots` was told of them, durably. */
   writeSlots(): Generator<void>;
   /** All of it is durable: what was not touched again is clean. */
   succeed(): void;

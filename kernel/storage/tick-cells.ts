@@ -7,8 +7,10 @@
  * write-back is durable. What is newer lives in intervals.
  */
 
+import type { CorruptionError } from '../base/errors.ts';
 import type { Piece } from './pages.ts';
 import type { RecordMemory } from './record-layout.ts';
+import { type ChunkEntries, sumOf } from './sums-format.ts';
 import { decodeChunk } from './tick-chunk.ts';
 import type { YearFile } from './year-file.ts';
 
@@ -16,6 +18,8 @@ export const CELL_BYTES = 24;
 const WORD_RANGE = 4_294_967_296;
 const WINDOW_BYTES = 65_536;
 const windowBytes = new Uint8Array(WINDOW_BYTES);
+/** Sums of chunks that are read at a time. */
+const WINDOW_ENTRIES = 512;
 
 export interface Cell {
   readonly offset: number;
@@ -81,11 +85,40 @@ export class ChunkReader {
   readonly #stride: number;
   #start = 0;
   #end = 0;
+  #entries: ChunkEntries | undefined;
 
   constructor(file: YearFile, stride: number, isBackward: boolean) {
     this.#file = file;
     this.#stride = stride;
     this.#isBackward = isBackward;
+  }
+
+  /** Why the bytes of a chunk are not what was written; undefined if they are, or nothing is known. */
+  fault(position: number, cell: Cell): CorruptionError | undefined {
+    const { sums } = this.#file;
+    if (!sums.isRead) return undefined;
+    const entry = this.#entriesAt(position).get(position);
+    return sums.chunkFault(position, cell, () => this.#stored(cell), entry);
+  }
+
+  /** True if the chunk of a cell has a sum. */
+  isSummed(position: number, cell: Cell): boolean {
+    const { sums } = this.#file;
+    return sums.isRead && this.#entriesAt(position).get(position).isOf(cell);
+  }
+
+  /** Of the stored bytes of a chunk. */
+  sum(cell: Cell): number {
+    return sumOf(this.#stored(cell));
+  }
+
+  #entriesAt(position: number): ChunkEntries {
+    if (this.#entries?.has(position) !== true) {
+      const { sums, firstPosition } = this.#file;
+      const from = this.#isBackward ? position - WINDOW_ENTRIES + 1 : position;
+      this.#entries = sums.chunkEntries(Math.max(from, firstPosition), WINDOW_ENTRIES);
+    }
+    return this.#entries;
   }
 
   /** Records of a chunk, valid until the next call; damage is reported and gives undefined. */

@@ -135,6 +135,7 @@ export class TickYear implements StoredYear, ScannedYear {
     for (const interval of [...this.intervals.values()]) {
       const { position, isHeld, count } = interval;
       if (position < range.from || position >= range.to) continue;
+      interval.fault = undefined;
       if (isHeld) this.cut(interval, 0, count);
       else this.#drop(interval);
     }
@@ -167,7 +168,10 @@ export class TickYear implements StoredYear, ScannedYear {
       const slot = (position - page.first) * CELL_BYTES;
       const cell = readCell(file, position, page, slot, this.fileBytes);
       if (cell !== undefined) {
-        const records = new ChunkReader(file, interval.stride, false).records(position, cell);
+        const reader = new ChunkReader(file, interval.stride, false);
+        // Taken as it is: what is added must not be lost. Readers are refused all of the interval.
+        interval.fault = reader.fault(position, cell);
+        const records = reader.records(position, cell);
         // A chunk that cannot be read was reported; its bytes stay in the file, unreachable.
         if (records !== undefined) interval.load(records);
         interval.cellOffset = cell.offset;
@@ -234,6 +238,17 @@ export class TickYear implements StoredYear, ScannedYear {
       this.#dirty.add(interval);
     }
     this.file.context.pending.add(this);
+  }
+
+  /** Order: before these cells are restored, the sums of their pages go, durably. */
+  beforeRestore(offsets: readonly number[]): void {
+    const { file, cells } = this;
+    if (!file.isOnDisk || !file.sums.isKept) return;
+    const pages = new Set(
+      offsets.map((offset) => cells.pageOf((offset - file.offsetOf(0)) / CELL_BYTES)),
+    );
+    if (file.sums.beforeSlots([...pages], [])) file.sums.sumsFile.datasyncBlocking();
+    file.sums.settle();
   }
 
   /** Puts back the cell an interrupted checkpoint has overwritten; before anything is applied. */

@@ -119,6 +119,7 @@ function recordsAt(
   const { strideBytes } = year.layout;
   const interval = year.intervals.get(position);
   if (interval !== undefined) {
+    if (interval.fault !== undefined) throw interval.fault;
     interval.sort();
     if (!interval.isHeld) year.file.context.residents.touch(interval);
     return interval.bytes.subarray(0, interval.count * strideBytes);
@@ -126,7 +127,10 @@ function recordsAt(
   if (piece.memory === undefined) return undefined;
   const slot = slotOf(piece, position);
   const cell = readCell(year.file, position, piece.memory, slot, year.fileBytes);
-  const records = cell === undefined ? undefined : reader.records(position, cell);
+  if (cell === undefined) return undefined;
+  const fault = reader.fault(position, cell);
+  if (fault !== undefined) throw fault;
+  const records = reader.records(position, cell);
   if (records === undefined) return undefined;
   const count = records.length / strideBytes;
   const sorted = sortedPart(records, count, strideBytes);

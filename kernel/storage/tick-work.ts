@@ -9,9 +9,11 @@
 import type { SlotRange } from './cleared-slots.ts';
 import type { Interval } from './interval.ts';
 import type { CellImage, YearWork } from './store-context.ts';
+import { POISONED, sumOf } from './sums-format.ts';
 import { CELL_BYTES, type Cell, putCell } from './tick-cells.ts';
 import { encodeChunk } from './tick-chunk.ts';
 import type { TickYear } from './tick-file.ts';
+import type { OverwrittenPage, WrittenChunk } from './year-sums.ts';
 
 const BATCH_BYTES = 262_144;
 
@@ -20,6 +22,7 @@ interface Chunk {
   /** Sorted records of the moment the work began. */
   readonly records: () => Uint8Array;
   cell: Cell;
+  sum: number;
 }
 
 export class TickWork implements YearWork {
@@ -27,6 +30,8 @@ export class TickWork implements YearWork {
   readonly cells: readonly CellImage[];
   readonly #chunks: readonly Chunk[];
   readonly #cleared: readonly SlotRange[];
+  /** Sums of the pages of cells, by page. */
+  readonly #sums = new Map<number, number>();
 
   constructor(year: TickYear, dirty: readonly Interval[]) {
     this.year = year;
@@ -35,7 +40,7 @@ export class TickWork implements YearWork {
     this.#chunks = dirty.map((interval) => {
       interval.isDirty = false;
       interval.isInFlight = true;
-      return { interval, records: interval.snapshot(), cell: { offset: 0, length: 0 } };
+      return { interval, records: interval.snapshot(), cell: { offset: 0, length: 0 }, sum: 0 };
     });
     // An interval knows its cell as the last complete checkpoint left it. That, not what a failed
     // run may have put on disk since, is where replay has to start from.
@@ -49,6 +54,7 @@ export class TickWork implements YearWork {
 
   *writeTail(): Generator<void> {
     const { file } = this.year;
+    const { checksums, compressTicks } = file.context;
     if (this.#chunks.length === 0) return;
     let end = this.year.fileBytes;
     let batch: Uint8Array[] = [];
@@ -58,8 +64,10 @@ export class TickWork implements YearWork {
       const records = chunk.records();
       // All its ticks were deleted: its cell becomes an empty one.
       if (records.length === 0) continue;
-      const stored = encodeChunk(records, stride, file.context.compressTicks);
+      const stored = encodeChunk(records, stride, compressTicks);
       chunk.cell = { offset: end + batchBytes, length: stored.length };
+      if (chunk.interval.fault !== undefined) chunk.sum = POISONED;
+      else if (checksums) chunk.sum = sumOf(stored);
       batch.push(stored);
       batchBytes += stored.length;
       if (batchBytes >= BATCH_BYTES) {
@@ -75,6 +83,29 @@ export class TickWork implements YearWork {
     }
     if (batchBytes > 0) file.write(Buffer.concat(batch, batchBytes), end);
     this.year.fileBytes = end + batchBytes;
+  }
+
+  pages(): readonly OverwrittenPage[] {
+    const { cells } = this.year;
+    const pages = new Map<number, OverwrittenPage>();
+    for (const page of cells.clearedPages(this.#cleared)) pages.set(page.index, page);
+    let end = Number.NEGATIVE_INFINITY;
+    for (const { interval } of this.#chunks) {
+      if (interval.position < end) continue;
+      const page = cells.pageOf(interval.position);
+      pages.set(page.index, page);
+      end = page.first + cells.recordsPerPage;
+    }
+    return [...pages.values()];
+  }
+
+  chunks(): readonly WrittenChunk[] {
+    const made = this.#chunks.filter(({ cell }) => cell.length > 0);
+    return made.map(({ interval: { position }, cell: { offset }, sum }) => ({
+      position,
+      offset,
+      sum,
+    }));
   }
 
   *writeSlots(): Generator<void> {
@@ -100,6 +131,11 @@ export class TickWork implements YearWork {
       for (const { interval, cell } of group)
         putCell(bytes, (interval.position - low) * CELL_BYTES, interval.position, cell);
       file.write(bytes, file.offsetOf(low));
+      if (file.context.checksums && page.fault === undefined) {
+        const whole = cells.slotBytesOf(page).slice();
+        whole.set(bytes, from);
+        this.#sums.set(page.index, sumOf(whole));
+      }
       yield;
     }
   }
@@ -108,6 +144,8 @@ export class TickWork implements YearWork {
     const { file, cells } = this.year;
     if (file.isDestroyed) return;
     cells.endCleared('durable');
+    for (const [index, sum] of this.#sums)
+      if (!cells.isClearedAgain(index)) file.sums.written(index, sum);
     for (const { interval, cell } of this.#chunks) {
       const { position } = interval;
       cells.markFilled(position);

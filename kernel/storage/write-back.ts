@@ -2,11 +2,12 @@
  * One write-back: what was dirty when it began goes to disk, in an order that a crash at any point
  * leaves readable and repeatable.
  *
- *   directories, category files → sync → year files → tick chunks → sync → cells and slots → sync
- *   → directories
+ *   directories, category files → sync → year files → tick chunks → sync → sums of what is about to be
+ *   overwritten go → sync → cells and slots → sync → directories
  *
  * Order: a year file appears in a directory whose category is durable; without it the next start
  * would not look into the directory, and find the file when it makes it again.
+ * Order: sums of pages go before the pages change (year-sums.ts); new ones come when all is durable.
  * Order: a cell is written when its chunk is durable, so it always leads to a whole chunk. The log
  * keeps the cells' old bytes (`cells`) before `run`, and replay puts them back, so that a repeated
  * write-back adds each tick once. Runs on the main thread in slices of CHECKPOINT_SLICE_MS.
@@ -15,6 +16,8 @@
 import { reasonOf, StorageError } from '../base/errors.ts';
 import { CHECKPOINT_SLICE_MS, WRITE_BACK_SYNCS_MAX } from '../base/limits.ts';
 import type { CellImage, StoreContext, StoredYear, YearWork } from './store-context.ts';
+
+import type { YearFile } from './year-file.ts';
 
 export type { CellImage } from './store-context.ts';
 
@@ -50,7 +53,10 @@ export class StoreWriteBack implements WriteBack {
     try {
       directories.begin();
       for (const { file } of this.#years()) {
-        if (!file.isOnDisk) directories.make(file.directory);
+        if (!file.isOnDisk) {
+          directories.make(file.directory);
+          file.sums.sumsFile.removeStale();
+        }
         if (this.#afterCrash) directories.suspect(file.directory);
         await this.#slice.end();
       }
@@ -61,10 +67,12 @@ export class StoreWriteBack implements WriteBack {
       }
       for (const work of this.#works) await this.#finish(work, work.writeTail());
       await this.#sync((work) => work.cells.length > 0);
+      await this.#clearSums();
       for (const work of this.#works) await this.#finish(work, work.writeSlots());
       await this.#sync(() => true);
       await this.#syncDirectories();
       for (const work of this.#works) work.succeed();
+      for (const _year of this.#context.coldPages.endWriteBack()) await this.#slice.end();
     } catch (error) {
       for (const work of this.#works) work.fail();
       if (error instanceof StorageError) throw error;
@@ -109,13 +117,35 @@ export class StoreWriteBack implements WriteBack {
 
   async #sync(needs: (work: YearWork) => boolean): Promise<void> {
     const files = this.#works.filter(needs).map(({ year }) => year.file);
-    let next = 0;
-    const worker = async (): Promise<void> => {
-      for (let file = files[next++]; file !== undefined; file = files[next++])
-        if (!file.isDestroyed) await file.datasync();
-    };
-    await Promise.all(Array.from({ length: WRITE_BACK_SYNCS_MAX }, worker));
+    await eachOf(files, async (file) => {
+      if (!file.isDestroyed) await file.datasync();
+    });
   }
+
+  async #clearSums(): Promise<void> {
+    const cleared: YearFile[] = [];
+    for (const work of this.#works) {
+      const { file } = work.year;
+      if (file.isDestroyed || !file.sums.isKept) continue;
+      if (file.sums.beforeSlots(work.pages(), work.chunks())) cleared.push(file);
+      await this.#slice.end();
+    }
+    await eachOf(cleared, async ({ sums, isDestroyed }) => {
+      if (!isDestroyed) await sums.sumsFile.datasync();
+    });
+    for (const { sums } of cleared) sums.settle();
+  }
+}
+
+async function eachOf(
+  files: readonly YearFile[],
+  sync: (file: YearFile) => Promise<void>,
+): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let file = files[next++]; file !== undefined; file = files[next++]) await sync(file);
+  };
+  await Promise.all(Array.from({ length: WRITE_BACK_SYNCS_MAX }, worker));
 }
 
 /** Gives the thread away when it was held for CHECKPOINT_SLICE_MS. */

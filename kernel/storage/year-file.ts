@@ -16,6 +16,7 @@ import { newYearFileName, yearFileName } from './file-names.ts';
 import { encodeHeader, HEADER_BYTES, RESERVED_TAIL_BYTES } from './header.ts';
 import { FileHandle } from './open-files.ts';
 import type { StoreContext } from './store-context.ts';
+import { YearSums } from './year-sums.ts';
 
 export interface YearFileOptions {
   readonly context: StoreContext;
@@ -41,6 +42,7 @@ export class YearFile {
   readonly endPosition: number;
   /** Relative to the root: 'AAPL/1Min/OHLCV/2021.bin'. */
   readonly path: string;
+  readonly sums: YearSums;
   readonly #handle: FileHandle;
   readonly #reported = new Set<number>();
   #isOnDisk: boolean;
@@ -62,6 +64,7 @@ export class YearFile {
     this.path = `${directory}/${yearFileName(year)}`;
     this.#handle = new FileHandle(join(context.root, this.path));
     this.#isOnDisk = options.isOnDisk;
+    this.sums = new YearSums(this);
     // Records longer than the header's tail would meet live header bytes on Jan 1: never read there.
     const first = this.recordBytes > RESERVED_TAIL_BYTES ? 0 : this.firstPosition;
     this.filledFrom = options.isOnDisk ? first : Number.POSITIVE_INFINITY;
@@ -105,6 +108,7 @@ export class YearFile {
   }
 
   write(source: Uint8Array, offset: number): void {
+    this.sums.assertUncovered(offset, source.length);
     this.context.files.use(this.#handle).write(source, offset);
   }
 
@@ -114,6 +118,11 @@ export class YearFile {
 
   datasync(): Promise<void> {
     return this.context.files.datasync(this.#handle);
+  }
+
+  /** As `datasync`, for tools. */
+  datasyncBlocking(): void {
+    this.context.files.use(this.#handle).datasyncBlocking();
   }
 
   /**
@@ -157,12 +166,14 @@ export class YearFile {
   }
 
   close(): void {
+    this.sums.sumsFile.close();
     this.context.files.drop(this.#handle);
   }
 
   destroy(): void {
     this.#isDestroyed = true;
     this.#isOnDisk = false;
+    this.sums.destroy();
     this.close();
   }
 

@@ -11,10 +11,7 @@ import { type CorruptionError, reasonOf } from '../base/errors.ts';
 import type { Zone } from '../base/zone.ts';
 import { type FoundBucket, readTree } from '../storage/catalog-tree.ts';
 import type { Filesystem } from '../storage/filesystem.ts';
-import { LeafDirectories } from '../storage/leaf-directories.ts';
-import { OpenFiles } from '../storage/open-files.ts';
 import { readOnly } from '../storage/read-only-filesystem.ts';
-import { Residents } from '../storage/residents.ts';
 import type { CellImage, StoreContext } from '../storage/store-context.ts';
 import { YearFile } from '../storage/year-file.ts';
 import { checkFixed } from './check-fixed.ts';
@@ -24,6 +21,7 @@ import { checkPluginFiles } from './check-plugin-files.ts';
 import { checkTicks } from './check-ticks.ts';
 import { checkTree } from './check-tree.ts';
 import { type Change, type Finding, Findings, type Found } from './findings.ts';
+import { toolContext } from './tool-context.ts';
 
 export interface IntegrityOptions {
   readonly root: string;
@@ -55,18 +53,7 @@ export function checkIntegrity(options: IntegrityOptions): IntegrityReport {
   const filesystem = readOnly(options.filesystem);
   const findings = new Findings();
   const damage: CorruptionError[] = [];
-  const context: StoreContext = {
-    root,
-    filesystem,
-    zone,
-    compressTicks: false,
-    tickReadMode: 'exact',
-    files: new OpenFiles(filesystem),
-    directories: new LeafDirectories(root, filesystem),
-    residents: new Residents(),
-    pending: new Set(),
-    reportDamage: (error) => damage.push(error),
-  };
+  const context = toolContext({ root, filesystem, zone }, (error) => damage.push(error));
   const logs = checkLogs(root, filesystem, findings);
   const tree = readTree(context);
   checkTree({ root, filesystem, tree, damage }, findings);

@@ -6,6 +6,7 @@
 import {
   CATEGORY_FILE,
   CONSENT_FILE,
+  isSumsFileName,
   isYearFileName,
   LOCK_FILE,
   parseFlightFileName,
@@ -53,6 +54,9 @@ export function treeFileKind(name: string, options: { readonly isLeaf: boolean }
   if (name === `${CATEGORY_FILE}.new`) return 'half';
   if (isYearFileName(name))
     return options.isLeaf && parseYearFileName(name) !== undefined ? 'own' : 'trap';
+  if (options.isLeaf && isSumsFileName(name)) return 'own';
+  if (options.isLeaf && name.endsWith('.new') && isSumsFileName(name.slice(0, -'.new'.length)))
+    return 'half';
   const year = /^(\d+\.bin)\.(?:(new)|damaged-\d+)$/.exec(name);
   if (options.isLeaf && year !== null) return year[2] === undefined ? 'aside' : 'half';
   return 'stray';

@@ -40,6 +40,7 @@ test('the least file gets the defaults', () => {
     durability: 'fsync',
     compressTicks: true,
     tickReadMode: 'exact',
+    checksums: false,
     pluginDirectory: undefined,
     plugins: [],
   });
@@ -89,6 +90,7 @@ test.each([
   ['disable_variable_compression: 1', { compressTicks: false }],
   ['disable_variable_compression: f', { compressTicks: true }],
   ['tick_read_mode: reference', { tickReadMode: 'reference' }],
+  ['checksums: true', { checksums: true }],
   ['durability: wal', { durability: 'wal' }],
   ['checkpoint_interval: 1m30s', { checkpointIntervalMs: 90_000 }],
   ['checkpoint_interval: 5', { checkpointIntervalMs: 5000 }],
