@@ -77,7 +77,7 @@ interface Written {
 }
 
 function sayable(root: string, report: IntegrityReport, repaired: Written | undefined): unknown {
-  const { findings, damageCount, unsaid, buckets, yearFiles, slots, logs } = report;
+  const { findings, damageCount, unsaid, buckets, yearFiles, slots, sums, logs } = report;
   const { restoredCells, ...log } = logs;
   return {
     root,
@@ -87,6 +87,7 @@ function sayable(root: string, report: IntegrityReport, repaired: Written | unde
     buckets,
     yearFiles,
     slots,
+    sums,
     log: { ...log, restoredCells: restoredCells.length },
     findings: findings.map(plain),
     ...(repaired === undefined
@@ -111,10 +112,14 @@ function plain({ fromSeconds, toSeconds, isRepairable, ...finding }: Finding): u
 }
 
 function linesOf(root: string, report: IntegrityReport, repaired: Written | undefined): string[] {
-  const { findings, damageCount, unsaid, buckets, yearFiles, slots, logs } = report;
+  const { findings, damageCount, unsaid, buckets, yearFiles, slots, sums, logs } = report;
   const lines = [
     `${root}: ${count(buckets, 'bucket')}, ${count(yearFiles, 'year file')}, ${count(slots, 'filled slot')}`,
   ];
+  if (sums.files > 0)
+    lines.push(
+      `checksums of ${count(sums.files, 'year file')}: of ${sums.coveredPages} of ${count(sums.pages, 'filled page')}, ${sums.coveredChunks} of ${count(sums.chunks, 'chunk')} of ticks`,
+    );
   if (logs.waitingGroups > 0 || logs.restoredCells.length > 0)
     lines.push(
       `a log waits for the next start, which applies ${count(logs.waitingGroups, 'group')} and puts ${count(logs.restoredCells.length, 'index cell')} back; nothing was replayed`,

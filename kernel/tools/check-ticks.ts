@@ -20,6 +20,7 @@ import {
 import { tickAt } from '../storage/tick-chunk.ts';
 import type { YearFile } from '../storage/year-file.ts';
 import { CellFaults } from './cell-faults.ts';
+import { chunkFinding, type SumsCount } from './check-sums.ts';
 import { ChunkRanges } from './chunk-ranges.ts';
 import type { Findings } from './findings.ts';
 import { eachSlotBatch } from './slot-batches.ts';
@@ -29,6 +30,7 @@ export interface TickCheck {
   readonly key: string;
   /** Cells that replay puts back before it does anything else, by offset: those count. */
   readonly restored: ReadonlyMap<number, Uint8Array>;
+  readonly sums: SumsCount;
 }
 
 /** A cell that is wrong, until all chunks are known. */
@@ -40,7 +42,7 @@ interface Suspect {
 }
 
 /** Returns the number of filled cells. Throws StorageError if the disk does. */
-export function checkTicks({ file, key, restored }: TickCheck, findings: Findings): number {
+export function checkTicks({ file, key, restored, sums }: TickCheck, findings: Findings): number {
   const stride = tickBytesOf(file.schema);
   const fileBytes = file.size();
   const reader = new ChunkReader(file, stride, false);
@@ -58,6 +60,12 @@ export function checkTicks({ file, key, restored }: TickCheck, findings: Finding
         ranges.add(position, cell);
         const records = reader.decode(cell);
         if (typeof records === 'string') chunkFaults.found(position, 'chunk', records);
+        if (!file.sums.isRead) continue;
+        sums.chunks++;
+        if (!reader.isSummed(position, cell)) continue;
+        sums.coveredChunks++;
+        const fault = reader.fault(position, cell);
+        if (fault !== undefined) chunkFinding({ file, key }, position, fault, findings);
         continue;
       }
       suspects.push({

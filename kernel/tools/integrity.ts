@@ -18,6 +18,7 @@ import { checkFixed } from './check-fixed.ts';
 import { headerChange } from './check-header.ts';
 import { checkLogs, type LogsSummary } from './check-logs.ts';
 import { checkPluginFiles } from './check-plugin-files.ts';
+import { checkSums, type SumsCount, type SumsSummary } from './check-sums.ts';
 import { checkTicks } from './check-ticks.ts';
 import { checkTree } from './check-tree.ts';
 import { type Change, type Finding, Findings, type Found } from './findings.ts';
@@ -42,6 +43,7 @@ export interface IntegrityReport {
   readonly yearFiles: number;
   /** Filled slots: bars, and intervals with ticks. */
   readonly slots: number;
+  readonly sums: SumsSummary;
   readonly logs: LogsSummary;
 }
 
@@ -61,10 +63,11 @@ export function checkIntegrity(options: IntegrityOptions): IntegrityReport {
   const restored = byFile(logs.restoredCells);
   let yearFiles = 0;
   let slots = 0;
+  const sums: SumsCount = { files: 0, pages: 0, coveredPages: 0, chunks: 0, coveredChunks: 0 };
   for (const bucket of tree.buckets) {
     yearFiles += bucket.years.length + bucket.damagedYears.size;
     const isReplayDue = logs.waitingGroups > 0;
-    slots += checkBucket({ context, bucket, restored, isReplayDue }, findings);
+    slots += checkBucket({ context, bucket, restored, isReplayDue, sums }, findings);
   }
   context.files.close();
   return {
@@ -75,6 +78,7 @@ export function checkIntegrity(options: IntegrityOptions): IntegrityReport {
     buckets: tree.buckets.length,
     yearFiles,
     slots,
+    sums,
     logs,
   };
 }
@@ -84,11 +88,12 @@ interface BucketCheck {
   readonly bucket: FoundBucket;
   readonly restored: CellsByFile;
   readonly isReplayDue: boolean;
+  readonly sums: SumsCount;
 }
 
 /** Returns the number of filled slots. */
 function checkBucket(check: BucketCheck, findings: Findings): number {
-  const { context, bucket, restored, isReplayDue } = check;
+  const { context, bucket, restored, isReplayDue, sums } = check;
   const { key, directory, schema, years, damagedYears } = bucket;
   const { timeframeSeconds, path } = key;
   let slots = 0;
@@ -125,7 +130,8 @@ function checkBucket(check: BucketCheck, findings: Findings): number {
       slots +=
         schema.recordType === 'fixed'
           ? checkFixed({ file, key: path, isReplayDue }, findings)
-          : checkTicks({ file, key: path, restored: cells }, findings);
+          : checkTicks({ file, key: path, restored: cells, sums }, findings);
+      checkSums({ file, key: path }, sums, findings);
     });
     file.close();
   }

@@ -77,7 +77,8 @@ function replaceBytes(
       const found = new Uint8Array(before.length);
       if (file.read(found, offset) < before.length || Buffer.compare(found, before) !== 0)
         throw changedMeanwhile(path);
-      file.write(after, offset);
+      // The same: bytes that are accepted as they are, and are in the report for that.
+      if (Buffer.compare(before, after) !== 0) file.write(after, offset);
     }
     file.datasyncBlocking();
   } finally {

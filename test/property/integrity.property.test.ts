@@ -8,6 +8,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { ColumnSeries } from '../../kernel/base/column-series.ts';
 import { INT32 } from '../../kernel/base/element-type.ts';
 import type { BucketSchema } from '../../kernel/base/schema.ts';
 import { parseTimeBucketKey } from '../../kernel/base/time-bucket-key.ts';
@@ -39,8 +40,8 @@ const damaged = fc.record({
   ),
 });
 
-async function makeStore(root: string): Promise<void> {
-  const { catalog } = openStore(root);
+async function makeStore(root: string, checksums: boolean): Promise<void> {
+  const { catalog } = openStore(root, { checksums });
   for (const [path, schema] of SCHEMAS) {
     const rows = Array.from({ length: 60 }, (_, at) => {
       const epoch = YEAR + (at - 30) * (path.includes('1D') ? 86_400 : 21_600);
@@ -56,7 +57,13 @@ async function seen(root: string): Promise<{ rows: Set<string>; damage: number }
   const { catalog, damage } = openStore(root);
   const rows = new Set<string>();
   for (const { key } of catalog.buckets()) {
-    const series = await catalog.bucket(key.path)?.scan({ fromEnd: false });
+    let series: ColumnSeries | undefined;
+    try {
+      series = await catalog.bucket(key.path)?.scan({ fromEnd: false });
+    } catch (error) {
+      // Refused, and told: the checksums say that it is not what was written.
+      expect(error).toMatchObject({ code: 'MKTS_PAGE_CORRUPT' });
+    }
     for (const row of series === undefined ? [] : rowsOf(series))
       rows.add(`${key.path} ${row.join(' ')}`);
   }
@@ -71,9 +78,12 @@ function filesOf(root: string): readonly string[] {
     .sort();
 }
 
-test(`${RUNS} damaged directories`, { timeout: 300_000 }, async () => {
+test.each([
+  ['without checksums', false],
+  ['with checksums', true],
+] as const)(`${RUNS} damaged directories %s`, { timeout: 300_000 }, async (_name, checksums) => {
   const root = join(temporaryDirectory(), 'data');
-  await makeStore(root);
+  await makeStore(root, checksums);
   const files = filesOf(root);
   const whole = new Map(files.map((path) => [path, readFileSync(path)]));
   const options = { root, filesystem: realFilesystem, zone: UTC };
