@@ -3,12 +3,17 @@
 import { expect } from 'vitest';
 import { UTC } from '../../kernel/base/zone.ts';
 import { type Filesystem, realFilesystem } from '../../kernel/storage/filesystem.ts';
-import { checkIntegrity } from '../../kernel/tools/integrity.ts';
+import { checkIntegrity, type IntegrityReport } from '../../kernel/tools/integrity.ts';
 
 /** Fails the test with the findings if anything is damaged; a log may wait to be replayed. */
-export function expectIntegrity(root: string, filesystem: Filesystem = realFilesystem): void {
-  const { findings, damageCount } = checkIntegrity({ root, filesystem, zone: UTC });
+export function expectIntegrity(
+  root: string,
+  filesystem: Filesystem = realFilesystem,
+): IntegrityReport {
+  const report = checkIntegrity({ root, filesystem, zone: UTC });
+  const { findings, damageCount } = report;
   const damage = findings.filter(({ severity }) => severity === 'damage');
   expect(damage, 'integrity is clean').toEqual([]);
   expect(damageCount).toBe(0);
+  return report;
 }

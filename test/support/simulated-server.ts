@@ -58,7 +58,10 @@ export interface SimulatedPlugin {
 }
 
 /** Starts as the kernel does: replay, a new log, a checkpoint, the old logs away. */
-export async function startSimulated(filesystem: CrashFilesystem): Promise<SimulatedServer> {
+export async function startSimulated(
+  filesystem: CrashFilesystem,
+  { checksums = false }: { readonly checksums?: boolean } = {},
+): Promise<SimulatedServer> {
   const reports: Error[] = [];
   let pauses = 0;
   let forgotten = 0;
@@ -68,6 +71,9 @@ export async function startSimulated(filesystem: CrashFilesystem): Promise<Simul
     zone: UTC,
     compressTicks: true,
     tickReadMode: 'exact',
+    checksums,
+    // At once, so that pages turn cold and are written again all the time.
+    sumAfterWriteBacks: 1,
     onDamage: (error) => reports.push(error),
   });
   const origins = new Origins();
