@@ -25,6 +25,7 @@ export const ERROR_TEXTS = {
     'the kernel process died {deaths} times within {seconds} s and is not started again; the last time it {ending}',
 
   MKTS_REPAIR: 'nothing is repaired: {reason}',
+  MKTS_SEAL: 'nothing is sealed: {reason}',
   MKTS_LOG_UNKNOWN: '{path} is no log: {reason}',
   MKTS_STRAY_FILE: '{path}: {reason}',
   MKTS_BACKUP_INVALID: 'the backup cannot be used: {reason}',

@@ -1,5 +1,5 @@
 /**
- * `mkts tool integrity`: takes the directory's lock, looks or repairs, and prints what was found: a
+ * `mkts tool integrity`: takes the directory's lock, looks, repairs or seals, and prints what was found: a
  * line for each finding, or one JSON text.
  */
 
@@ -12,42 +12,50 @@ import { realFilesystem } from '../storage/filesystem.ts';
 import type { Finding } from '../tools/findings.ts';
 import { checkIntegrity, type IntegrityReport } from '../tools/integrity.ts';
 import { type Repaired, repair } from '../tools/repair.ts';
+import { type Sealed, seal } from '../tools/seal.ts';
 import { print } from './print.ts';
 import { count, timeText, zoneOf } from './tool-texts.ts';
 
 export interface IntegrityCommand {
   readonly directory: string;
   readonly isRepair: boolean;
+  readonly isSeal: boolean;
   /** Undefined: of a repair, into the directory; else none is written. */
   readonly reportPath: string | undefined;
   readonly timezone: string;
   readonly json: boolean;
 }
 
-/** Resolves with true if nothing is damaged. Throws ConfigError, MKTS_REPAIR or StorageError. */
+/** Resolves with true if nothing is damaged. Throws ConfigError, MKTS_REPAIR, MKTS_SEAL or StorageError. */
 export async function runIntegrity(command: IntegrityCommand): Promise<boolean> {
-  const { directory, isRepair, reportPath, json } = command;
+  const { directory, isRepair, isSeal, reportPath, json } = command;
   const root = resolve(directory);
   if (!existsSync(root) || !statSync(root).isDirectory())
     throw new ConfigError('MKTS_ROOT_DIRECTORY', { path: root, reason: 'it is no directory' });
   const zone = zoneOf(command.timezone);
   const options = { root, filesystem: realFilesystem, zone };
-  const lock = isRepair ? lockDirectory(root) : lockToLook(root);
+  const lock = isRepair || isSeal ? lockDirectory(root) : lockToLook(root);
   let report: IntegrityReport;
   let repaired: (Repaired & { readonly path: string }) | undefined;
+  let sealed: Sealed | undefined;
   try {
     if (isRepair) {
       const path = resolve(reportPath ?? join(root, repairReportName(Date.now())));
       repaired = { ...repair({ ...options, reportPath: path }), path };
       report = repaired.report;
     } else report = checkIntegrity(options);
+    if (isSeal) {
+      sealed = seal(options, report);
+      // As it is now: what was sealed counts as covered.
+      report = checkIntegrity(options);
+    }
   } finally {
     lock?.release();
   }
-  const said = sayable(root, report, repaired);
+  const said = sayable(root, report, { repaired, sealed });
   if (reportPath !== undefined && repaired === undefined)
     writeFileSync(resolve(reportPath), `${JSON.stringify(said, undefined, 1)}\n`);
-  await print(json ? [JSON.stringify(said)] : linesOf(root, report, repaired));
+  await print(json ? [JSON.stringify(said)] : linesOf(root, report, { repaired, sealed }));
   return report.damageCount === 0;
 }
 
@@ -70,13 +78,18 @@ function isWriteRefused(cause: unknown): boolean {
   return code === 'EROFS' || code === 'EACCES' || code === 'EPERM';
 }
 
+interface Done {
+  readonly repaired: Written | undefined;
+  readonly sealed: Sealed | undefined;
+}
+
 interface Written {
   readonly path: string;
   readonly changeCount: number;
   readonly repaired: readonly Finding[];
 }
 
-function sayable(root: string, report: IntegrityReport, repaired: Written | undefined): unknown {
+function sayable(root: string, report: IntegrityReport, { repaired, sealed }: Done): unknown {
   const { findings, damageCount, unsaid, buckets, yearFiles, slots, sums, logs } = report;
   const { restoredCells, ...log } = logs;
   return {
@@ -99,6 +112,7 @@ function sayable(root: string, report: IntegrityReport, repaired: Written | unde
             findings: repaired.repaired.map(plain),
           },
         }),
+    ...(sealed === undefined ? {} : { seal: sealed }),
   };
 }
 
@@ -111,7 +125,7 @@ function plain({ fromSeconds, toSeconds, isRepairable, ...finding }: Finding): u
   };
 }
 
-function linesOf(root: string, report: IntegrityReport, repaired: Written | undefined): string[] {
+function linesOf(root: string, report: IntegrityReport, { repaired, sealed }: Done): string[] {
   const { findings, damageCount, unsaid, buckets, yearFiles, slots, sums, logs } = report;
   const lines = [
     `${root}: ${count(buckets, 'bucket')}, ${count(yearFiles, 'year file')}, ${count(slots, 'filled slot')}`,
@@ -119,6 +133,10 @@ function linesOf(root: string, report: IntegrityReport, repaired: Written | unde
   if (sums.files > 0)
     lines.push(
       `checksums of ${count(sums.files, 'year file')}: of ${sums.coveredPages} of ${count(sums.pages, 'filled page')}, ${sums.coveredChunks} of ${count(sums.chunks, 'chunk')} of ticks`,
+    );
+  if (sealed !== undefined)
+    lines.push(
+      `sealed ${count(sealed.pages, 'page')} and ${count(sealed.chunks, 'chunk')}; ${count(sealed.leftOut, 'damaged year file')} left out`,
     );
   if (logs.waitingGroups > 0 || logs.restoredCells.length > 0)
     lines.push(

@@ -12,6 +12,7 @@ const CANNOT_RUN = 2;
 
 interface IntegrityFlags {
   readonly repair?: boolean;
+  readonly seal?: boolean;
   readonly json?: boolean;
   readonly report?: string;
   readonly timezone: string;
@@ -28,14 +29,23 @@ export function addToolCommands(tool: Command, done: (exitCode: number) => void)
     .description('check the files of a data directory whose server does not run')
     .argument('<directory>', 'the root_directory of mkts.yml')
     .option('--repair', 'put right what can be put right, and keep what is overwritten in a report')
+    .option('--seal', 'then write checksums of all that is whole and has none')
     .option('--report <file>', 'where the report goes (default: into the directory)')
     .option('--timezone <zone>', 'the timezone of mkts.yml', 'UTC')
     .option('--json', 'as JSON (default: where stdout is no terminal)')
     .action(async (directory: string, flags: IntegrityFlags) => {
-      const { repair = false, report, timezone, json = !process.stdout.isTTY } = flags;
+      const { repair = false, seal = false, report, timezone } = flags;
+      const { json = !process.stdout.isTTY } = flags;
       await run(done, async () => {
         const { runIntegrity } = await import('./integrity.ts');
-        return runIntegrity({ directory, isRepair: repair, reportPath: report, timezone, json });
+        return runIntegrity({
+          directory,
+          isRepair: repair,
+          isSeal: seal,
+          reportPath: report,
+          timezone,
+          json,
+        });
       });
     });
 

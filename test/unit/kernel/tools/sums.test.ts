@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { INT32 } from '../../../../kernel/base/element-type.ts';
@@ -10,6 +10,7 @@ import { HEADER_BYTES } from '../../../../kernel/storage/header.ts';
 import type { Finding } from '../../../../kernel/tools/findings.ts';
 import { checkIntegrity, type IntegrityReport } from '../../../../kernel/tools/integrity.ts';
 import { type Repaired, repair } from '../../../../kernel/tools/repair.ts';
+import { type Sealed, seal } from '../../../../kernel/tools/seal.ts';
 import { flipBit } from '../../../support/flip-bit.ts';
 import { blockOfRows, openStore, rowsOf } from '../../../support/store.ts';
 import { temporaryDirectory } from '../../../support/temporary-directory.ts';
@@ -47,6 +48,7 @@ const options = (): Parameters<typeof checkIntegrity>[0] => ({
 });
 const check = (): IntegrityReport => checkIntegrity(options());
 const mend = (): Repaired => repair({ ...options(), reportPath: join(root, '..', 'report.json') });
+const sealAll = (): Sealed => seal(options(), check());
 const at = (path: string): string => join(root, path);
 
 async function rowCount(key: string): Promise<number> {
@@ -180,4 +182,38 @@ test('a header of sums that rotted is found, and begun anew by a repair', async 
     damageCount: 0,
     sums: { ...ALL, pages: 3, coveredPages: 1 },
   });
+});
+
+test('a seal covers what was written without sums; a bit that flips after it is found', async () => {
+  await fill(false);
+  expect(sealAll()).toEqual({ pages: 3, chunks: 40, leftOut: 0 });
+  expect(check()).toMatchObject({ damageCount: 0, sums: ALL });
+  expect(sealAll()).toEqual({ pages: 0, chunks: 0, leftOut: 0 });
+  flipBit(at(BAR_FILE), HEADER_BYTES + 8);
+  flipBit(at(TICK_FILE), lastByteOfChunk());
+  expect(damage(check()).map(({ code, path }) => [code, path])).toEqual([
+    ['MKTS_PAGE_CORRUPT', BAR_FILE],
+    ['MKTS_PAGE_CORRUPT', TICK_FILE],
+  ]);
+});
+
+test('a seal adds to what is covered, and leaves year files with damage out', async () => {
+  await fill(true);
+  const { catalog } = openStore(root, { checksums: false });
+  catalog.declare(parseTimeBucketKey(BARS), BAR).apply(blockOfRows(BAR, [[YEAR, 5]]));
+  await catalog.beginWriteBack().run();
+  catalog.close();
+  flipBit(at(TICK_FILE), lastByteOfChunk());
+  const report = check();
+  expect(report.sums).toEqual({ ...ALL, coveredPages: 2 });
+  expect(seal(options(), report)).toEqual({ pages: 1, chunks: 0, leftOut: 1 });
+  expect(check().sums).toEqual(ALL);
+  expect(damage(check()).map(({ path }) => path)).toEqual([TICK_FILE]);
+});
+
+test('nothing is sealed while the log of a Go server waits', async () => {
+  await fill(false);
+  writeFileSync(at('WALFile.1.walfile'), '');
+  expect(sealAll).toThrow(expect.objectContaining({ code: 'MKTS_SEAL' }));
+  expect(existsSync(at(`${BARS}/2021.sums`))).toBe(false);
 });
