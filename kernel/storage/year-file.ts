@@ -42,9 +42,9 @@ export class YearFile {
   readonly endPosition: number;
   /** Relative to the root: 'AAPL/1Min/OHLCV/2021.bin'. */
   readonly path: string;
-  readonly sums: YearSums;
   readonly #handle: FileHandle;
   readonly #reported = new Set<number>();
+  #sums: YearSums | undefined;
   #isOnDisk: boolean;
   #isDestroyed = false;
   filledFrom: number;
@@ -64,7 +64,6 @@ export class YearFile {
     this.path = `${directory}/${yearFileName(year)}`;
     this.#handle = new FileHandle(join(context.root, this.path));
     this.#isOnDisk = options.isOnDisk;
-    this.sums = new YearSums(this);
     // Records longer than the header's tail would meet live header bytes on Jan 1: never read there.
     const first = this.recordBytes > RESERVED_TAIL_BYTES ? 0 : this.firstPosition;
     this.filledFrom = options.isOnDisk ? first : Number.POSITIVE_INFINITY;
@@ -73,6 +72,12 @@ export class YearFile {
 
   get isOnDisk(): boolean {
     return this.#isOnDisk;
+  }
+
+  /** Its checksums, made when they are asked for: of the many years nobody touches there are none. */
+  get sums(): YearSums {
+    this.#sums ??= new YearSums(this);
+    return this.#sums;
   }
 
   get isDestroyed(): boolean {
@@ -166,14 +171,14 @@ export class YearFile {
   }
 
   close(): void {
-    this.sums.sumsFile.close();
+    this.#sums?.sumsFile.close();
     this.context.files.drop(this.#handle);
   }
 
   destroy(): void {
     this.#isDestroyed = true;
     this.#isOnDisk = false;
-    this.sums.destroy();
+    this.#sums?.destroy();
     this.close();
   }
 
