@@ -211,6 +211,16 @@ test('a seal adds to what is covered, and leaves year files with damage out', as
   expect(damage(check()).map(({ path }) => path)).toEqual([TICK_FILE]);
 });
 
+test('sums say nothing where the log of a Go server waits, which the next start drops them for', async () => {
+  await fill(true);
+  flipBit(at(BAR_FILE), HEADER_BYTES + 8);
+  flipBit(at(TICK_FILE), lastByteOfChunk());
+  writeFileSync(at('WALFile.1.walfile'), '');
+  const report = check();
+  expect(damage(report).filter(({ code }) => code === 'MKTS_PAGE_CORRUPT')).toEqual([]);
+  expect(report.sums.files).toBe(0);
+});
+
 test('nothing is sealed while the log of a Go server waits', async () => {
   await fill(false);
   writeFileSync(at('WALFile.1.walfile'), '');
