@@ -74,6 +74,7 @@ export class Checkpointer {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<boolean> | undefined;
   #held: HeldFiles | undefined;
+  #isStopped = false;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
@@ -121,6 +122,7 @@ export class Checkpointer {
   /** Resolves when none is running; no more start by themselves. */
   async stop(): Promise<void> {
     this.#break('the server stops');
+    this.#isStopped = true;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     await this.#running;
@@ -169,6 +171,7 @@ export class Checkpointer {
   }
 
   #runLater(): void {
+    if (this.#isStopped) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       if (this.#held !== undefined) return; // Its release sees to it.

@@ -14,6 +14,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { MktsError } from '../../kernel/base/errors.ts';
+import { Committer } from '../../kernel/ingest/committer.ts';
+import { collectGarbage } from '../support/collect-garbage.ts';
 import {
   CrashFilesystem,
   type DiskCall,
@@ -40,6 +42,8 @@ import {
 import { expectIntegrity } from '../support/integrity.ts';
 import { ROOT, type SimulatedServer, startSimulated } from '../support/simulated-server.ts';
 
+/** Seeds between two collections of garbage. */
+const COLLECT_EVERY = 20;
 const SEEDS = Number(process.env.MKTS_CRASH_SEEDS ?? 100);
 const ONLY = process.env.MKTS_CRASH_SEED;
 /** Servers of one run, one after the other. */
@@ -353,6 +357,8 @@ describe('the disk fails in every way', () => {
     };
     for (let at = 0; at < seeds; at++) {
       const seed = ONLY === undefined ? at : Number(ONLY);
+      if (at % COLLECT_EVERY === 0)
+        expect(collectGarbage(Committer), 'servers that are gone are gone').toBeLessThan(10);
       const story: string[] = [];
       try {
         await new Run(seed, tally, (line) => story.push(line)).all();

@@ -140,6 +140,7 @@ export async function startSimulated(
     pendingLogBytes: () => wal.pendingBytes,
   });
   drain.start();
+  const readers: RingReader[] = [];
   return {
     catalog,
     ingest,
@@ -158,10 +159,13 @@ export async function startSimulated(
       void checkpointer.stop();
       void drain.stop();
       doorbell.ring();
+      // As would a plugin that waits for room or for a commit.
+      for (const reader of readers) reader.close();
     },
     plugin(name, durability) {
       const shared = createRing(256 * 1024);
       const reader = new RingReader(shared, name);
+      readers.push(reader);
       const opened: { key: ReturnType<typeof parseTimeBucketKey>; schema: BucketSchema }[] = [];
       drain.add({
         plugin: name,
